@@ -1,0 +1,251 @@
+/*
+ * gort.h - goroutines for C.
+ *
+ * This header is the manual. docs/HACKING.md says how it works inside.
+ *
+ * Conventions
+ *  - A call that can fail returns a negative errno value (-ETIMEDOUT); 0 or more is
+ *    success. errno itself is never part of the contract: a goroutine may resume on
+ *    another thread, and compilers cache errno's address.
+ *  - Types marked "zero value ready" need no initialiser. Structs that may grow end in
+ *    reserved words: zero them.
+ *  - Times are int64_t nanoseconds. Deadlines are absolute on gort_now()'s clock. GORT_NOW
+ *    never waits: the *_until calls give -ETIMEDOUT, as for any deadline passed.
+ *  - Unless a comment says otherwise, every function may be called from any thread,
+ *    goroutine or not. On a plain thread (a "guest") a blocking call blocks that thread.
+ *  - Channels and sync complete if they can without waiting, even when the deadline has
+ *    passed.
+ *  - Misuse that no caller can handle (unlocking what is not locked, a wait group below
+ *    zero, a NULL object where none makes sense) prints which goroutine did what, and
+ *    aborts. A stack overflow prints the goroutine, its stack's size and how to raise it,
+ *    and dies of SIGSEGV. NULL channels are never ready; releasing NULL does nothing.
+ *  - Channels, sync and gort_now need no running runtime; goroutines and sleeping ones'
+ *    timers do: -ESRCH, or NULL from a call that gives an object.
+ *  - After fork, the child may exec or _exit.
+ *  - Macros that build values are C only.
+ */
+#ifndef GORT_H
+#define GORT_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define GORT_VERSION "0.1.0"
+
+/* errno re-read on every use, so that it is right across a switch (see above). */
+int *gort_errno_location(void);
+#undef errno
+#define errno (*gort_errno_location())
+
+/* ---- time ------------------------------------------------------------------- */
+
+#define GORT_US 1000LL
+#define GORT_MS 1000000LL
+#define GORT_SEC 1000000000LL
+#define GORT_NOW INT64_MIN
+#define GORT_FOREVER INT64_MAX
+
+int64_t gort_now(void);              /* CLOCK_MONOTONIC */
+int64_t gort_in(int64_t duration);   /* deadline that far away, saturating; never GORT_NOW */
+
+/* Park the goroutine (a plain thread sleeps) for a duration or until a deadline. <= 0, or a
+ * deadline passed, yields once. Always 0. A sleep never ends early. */
+int gort_sleep(int64_t duration);
+int gort_sleep_until(int64_t deadline);
+
+/* ---- running the runtime ----------------------------------------------------- */
+
+typedef struct gort_options {
+	int maxprocs;              /* 0: GORT_MAXPROCS, else usable CPUs (affinity, cgroup quota);
+	                              over 1024 is 1024 */
+	size_t stack_size;         /* 0: GORT_STACK or 256 KiB; usable bytes, guard not counted;
+	                              16 KiB to 1 GiB. GORT_STACK is bytes, or with K, M or G */
+	size_t main_stack_size;    /* 0: RLIMIT_STACK, or 8 MiB if unlimited: C's main expects it */
+	/* Told of every panic that no gort_try caught; NULL: print it and abort. When it returns,
+	 * the goroutine has ended, as a task with -EOWNERDEAD. */
+	void (*on_panic)(const char *message, uint64_t goroutine);
+	int reserved_[16];
+} gort_options;                    /* zero value: all defaults. Nonsense here or in a GORT_*
+                                      variable: -EINVAL */
+
+/* Start the runtime, run fn(arg) as the first goroutine, on the calling thread at first; stop
+ * the runtime when fn returns, give back fn's result. Goroutines still alive then never run
+ * again: their waits are withdrawn from whatever they waited on, their stacks freed, nothing of
+ * theirs is called. One that is running at that moment stops at its next call into gort;
+ * gort_run waits for that, one second at most, then leaves the thread and its stack alone, and
+ * the runtime cannot be started again while one lives (-EBUSY). Otherwise it can, any number of
+ * times. -EBUSY also if already running, -EINVAL, -ENOMEM, -EAGAIN (no threads), -EOWNERDEAD if
+ * fn panicked and on_panic returned; 0 after gort_goexit in fn. options may be NULL. */
+int gort_run(int (*fn)(void *arg), void *arg, const gort_options *options);
+
+/* For programs whose main loop is not ours: start the runtime and return; the caller stays a
+ * plain thread. stop ends it as gort_run's end does. Counted: the last stop counts. Inside
+ * gort_run: -EBUSY. The last stop from a goroutine: -EDEADLK. stop without start: -ESRCH. The
+ * options of a start that finds the runtime running are checked, and otherwise ignored. */
+int gort_start(const gort_options *options);
+int gort_stop(void);
+
+int gort_main_run_(int (*fn)(void *arg), void *arg, const gort_options *options);
+
+/* GORT_MAIN(argc, argv) { ...; return 0; } defines main() as the first goroutine; when the
+ * runtime cannot start, it says why on stderr and exits with 1. */
+#define GORT_MAIN(argc, argv) GORT_MAIN_WITH(argc, argv, NULL)
+#define GORT_MAIN_WITH(argc, argv, options)                                          \
+	static int gort_main_(int, char **);                                          \
+	struct gort_main_args_ { int argc_; char **argv_; };                          \
+	static int gort_main_start_(void *p_)                                         \
+	{                                                                             \
+		struct gort_main_args_ *a_ = (struct gort_main_args_ *)p_;            \
+		return gort_main_(a_->argc_, a_->argv_);                              \
+	}                                                                             \
+	int main(int argc_, char **argv_)                                             \
+	{                                                                             \
+		struct gort_main_args_ a_ = { argc_, argv_ };                         \
+		return gort_main_run_(gort_main_start_, &a_, options);                \
+	}                                                                             \
+	static int gort_main_(int argc __attribute__((unused)), char **argv __attribute__((unused)))
+
+int gort_maxprocs(int n);                  /* set if n > 0; returns the previous value (without
+                                              a runtime: the default). Up takes effect at once,
+                                              down when those beyond n next call gort; over
+                                              1024 is 1024 */
+const char *gort_version(void);
+
+/* ---- goroutines --------------------------------------------------------------- */
+
+typedef void (*gort_func)(void *arg);
+
+int gort_go(gort_func fn, void *arg);      /* 0, -ENOMEM, -ESRCH if no runtime runs */
+
+/* Start fn with a copy of size bytes at args, kept on the new goroutine's own stack,
+ * 16-byte aligned, valid until fn returns. -E2BIG if over a quarter of the stack. */
+int gort_go_copy(gort_func fn, const void *args, size_t size);
+
+/* gort_go_with(worker, struct job, .n = 3, .out = c): worker(void *) gets a struct job *. */
+#define gort_go_with(fn, T, ...) gort_go_copy((fn), &(T){ __VA_ARGS__ }, sizeof(T))
+
+typedef struct gort_attr {
+	const char *name;          /* copied, first 31 bytes kept; shown in reports */
+	size_t stack_size;         /* 0: the runtime's default; 16 KiB to 1 GiB, rounded up to a page */
+	size_t copy;               /* if not 0, arg points to so many bytes to copy, as gort_go_copy */
+	int reserved_[8];
+} gort_attr;                       /* zero value: all defaults */
+
+/* A goroutine that can be joined. NULL: out of memory, no runtime, or attributes out of range.
+ * The task is released by a successful join (0 or -EOWNERDEAD), once, or by detach. */
+typedef struct gort_task gort_task;
+gort_task *gort_spawn(int (*fn)(void *arg), void *arg, const gort_attr *attr);
+int gort_join(gort_task *t, int *result);  /* blocks. 0; -EOWNERDEAD: it panicked. *result is fn's
+                                              result, 0 after goexit; result may be NULL.
+                                              -EDEADLK: the goroutine itself */
+int gort_join_until(gort_task *t, int *result, int64_t deadline); /* + -ETIMEDOUT: still ours */
+void gort_detach(gort_task *t);
+
+void gort_yield(void);                     /* let others run; this one goes to the back. On a
+                                              plain thread sched_yield(2) */
+void gort_goexit(void) __attribute__((noreturn)); /* run the defers, end this goroutine; misuse
+                                                     on a plain thread */
+uint64_t gort_self(void);                  /* its number, 1 is main; 0 on a plain thread */
+void gort_set_name(const char *name);      /* first 31 bytes kept; nothing on a plain thread */
+uint64_t gort_count(void);                 /* goroutines alive */
+
+/* Run at the end of the innermost gort_try, else of this goroutine, last first: on return,
+ * goexit and panic. -ENOMEM; -EPERM on a plain thread outside gort_try. A new goroutine starts
+ * with its spawner's floating-point control state, as POSIX says of threads. */
+int gort_defer(gort_func fn, void *arg);
+
+/* Goroutine-local storage, thread-local on a plain thread. The destructor runs at the end, for
+ * non-NULL values, in no particular order; values set by destructors are looked at again, four
+ * rounds at most, as POSIX does. create: -EAGAIN beyond 1024 keys. set: -EINVAL no such key,
+ * -ENOMEM. get of a key that does not exist gives NULL. */
+typedef uint32_t gort_key;
+int gort_key_create(gort_key *key, void (*destructor)(void *value));
+void *gort_key_get(gort_key key);
+int gort_key_set(gort_key key, void *value);
+void gort_key_delete(gort_key key);        /* runs no destructor */
+
+/* Panic: run the defers registered since the innermost gort_try, then come back from it;
+ * outside gort_try, run all defers, then options.on_panic. Frames are not unwound. */
+void gort_panic(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+int gort_try(gort_func fn, void *arg, char *message, size_t size); /* 0 or -EOWNERDEAD; the
+                                              panic's message goes to message if size > 0 */
+
+/* ---- channels ------------------------------------------------------------------ */
+
+typedef struct gort_chan gort_chan;
+
+/* Elements of elem_size bytes (0 is fine), room for capacity of them (0: rendezvous).
+ * NULL: out of memory, or the product overflows. Reference counted, starts at 1. A call on a
+ * channel needs a reference that outlives the call. */
+gort_chan *gort_chan_make(size_t elem_size, size_t capacity);
+gort_chan *gort_chan_retain(gort_chan *c);
+void gort_chan_release(gort_chan *c);      /* the last one drops unreceived elements */
+void gort_chan_on_drop(gort_chan *c, void (*drop)(void *elem)); /* called for each of those */
+
+/* Blocks. 0 sent; -EPIPE closed. A NULL channel blocks for ever. -ETIMEDOUT. */
+int gort_chan_send(gort_chan *c, const void *elem);
+int gort_chan_send_until(gort_chan *c, const void *elem, int64_t deadline);
+int gort_chan_try_send(gort_chan *c, const void *elem);    /* never blocks: -EAGAIN */
+
+/* 0 received; -EPIPE closed and drained (*elem zeroed). elem may be NULL: discard. */
+int gort_chan_recv(gort_chan *c, void *elem);
+int gort_chan_recv_until(gort_chan *c, void *elem, int64_t deadline);
+int gort_chan_try_recv(gort_chan *c, void *elem);          /* never blocks: -EAGAIN */
+
+int gort_chan_close(gort_chan *c);         /* 0; -EPIPE already closed; -EINVAL NULL. Senders that
+                                              wait get -EPIPE, their values are not sent */
+size_t gort_chan_len(const gort_chan *c);  /* elements in the buffer */
+size_t gort_chan_cap(const gort_chan *c);
+
+/* Typed face, checked at compile time:
+ *   typedef gort_chan_of(int) int_chan;
+ *   int_chan c = GORT_MAKE(int_chan, 8);  gort_send(c, 42);  gort_recv(c, &x);
+ * c.chan is the channel, for everything else (arrays are sent through it, too). */
+#define gort_chan_of(T) union { gort_chan *chan; __typeof__(T) *type_; }
+#define GORT_MAKE(C, capacity) ((C){ .chan = gort_chan_make(sizeof(*((C){ 0 }).type_), (capacity)) })
+#define gort_send(c, ...) GORT_SEND_(GORT_CAT_(gort_value_, __COUNTER__), gort_chan_send, c, __VA_ARGS__)
+#define gort_try_send(c, ...) GORT_SEND_(GORT_CAT_(gort_value_, __COUNTER__), gort_chan_try_send, c, __VA_ARGS__)
+#define gort_recv(c, ptr) gort_chan_recv((c).chan, (1 ? (ptr) : (c).type_))
+#define gort_try_recv(c, ptr) gort_chan_try_recv((c).chan, (1 ? (ptr) : (c).type_))
+#define GORT_CAT_(a, b) GORT_CAT2_(a, b)
+#define GORT_CAT2_(a, b) a##b
+#define GORT_SEND_(v, call, c, ...)                                                  \
+	__extension__({                                                               \
+		__typeof__(*(c).type_) v = (__VA_ARGS__);                             \
+		call((c).chan, &v);                                                   \
+	})
+
+/* ---- sync (zero value ready; never copied once used) ------------------------------ */
+
+typedef struct { uint32_t state_, sema_; void *wait_[2]; } gort_mutex;
+typedef struct { uint64_t state_; void *wait_[2]; } gort_waitgroup;
+typedef struct { uint32_t done_, pad_; gort_mutex lock_; } gort_once;
+
+void gort_mutex_lock(gort_mutex *m);       /* blocks; waiters of over 1 ms go first */
+int gort_mutex_try_lock(gort_mutex *m);    /* 0, or -EAGAIN */
+int gort_mutex_lock_until(gort_mutex *m, int64_t deadline); /* + -ETIMEDOUT */
+void gort_mutex_unlock(gort_mutex *m);     /* by any goroutine */
+
+/* Go's sync.WaitGroup. Once a wait has returned 0 the wait group may be freed or used again. */
+void gort_waitgroup_add(gort_waitgroup *g, int delta);
+void gort_waitgroup_done(gort_waitgroup *g);
+int gort_waitgroup_wait(gort_waitgroup *g);                 /* blocks; 0 */
+int gort_waitgroup_wait_until(gort_waitgroup *g, int64_t deadline); /* + -ETIMEDOUT */
+int gort_waitgroup_go(gort_waitgroup *g, gort_func fn, void *arg); /* add, go, done at end,
+                                              also after a panic or goexit; errors of gort_go */
+
+void gort_once_do(gort_once *o, gort_func fn, void *arg); /* all callers return after fn did;
+                                                             a panic in fn counts as done */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * context.c - AArch64: the frame of a context that has not run yet. switch.S draws the frame.
+ */
+#include "arch/arch.h"
+
+/* As gort_switch leaves it on a stack. */
+struct frame {
+	uint64_t fpcr, unused;
+	uint64_t d8_to_d15[8];
+	void *x19, *x20, *x21_to_x28[8];
+	void *x29, *x30;
+};
+
+/* In switch.S: calls x19(x20). Not a function of C's. */
+extern char gort__context_resume[] __attribute__((visibility("hidden")));
+
+void *arch_context_make(void *top, void (*entry)(void *), void *arg)
+{
+	uint64_t fpcr;
+	__asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
+
+	struct frame *f = (struct frame *)((char *)top - ((uintptr_t)top & 15)) - 1;
+	*f = (struct frame){
+		.fpcr = fpcr,
+		.x19 = (void *)(uintptr_t)entry,
+		.x20 = arg,
+		.x30 = gort__context_resume,
+	};
+	return f;
+}

@@ -1,0 +1,35 @@
+/*
+ * context.c - x86-64: the frame of a context that has not run yet. switch.S draws the frame.
+ */
+#include "arch/arch.h"
+
+/* As gort_switch leaves it on a stack. */
+struct frame {
+	uint32_t mxcsr; /* written and read as they stand, never as one word: see switch.S */
+	uint16_t x87_control;
+	uint16_t unused;
+	void *r15, *r14, *r13, *r12, *rbx, *rbp;
+	void *resume_at;
+};
+
+#define MXCSR_STICKY 0x3fu /* exceptions seen so far */
+
+/* In switch.S: calls r12(r13). Not a function of C's. */
+extern char gort__context_resume[] __attribute__((visibility("hidden")));
+
+void *arch_context_make(void *top, void (*entry)(void *), void *arg)
+{
+	uint32_t mxcsr;
+	uint16_t x87_control;
+	__asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(mxcsr), "=m"(x87_control));
+
+	struct frame *f = (struct frame *)((char *)top - ((uintptr_t)top & 15)) - 1;
+	*f = (struct frame){
+		.mxcsr = mxcsr & ~MXCSR_STICKY,
+		.x87_control = x87_control,
+		.r12 = (void *)(uintptr_t)entry,
+		.r13 = arg,
+		.resume_at = gort__context_resume,
+	};
+	return f;
+}

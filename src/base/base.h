@@ -1,0 +1,35 @@
+/*
+ * base.h - the few words that every file of gort uses.
+ */
+#ifndef GORT_BASE_BASE_H
+#define GORT_BASE_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define noinline __attribute__((__noinline__))
+#define rare __attribute__((__cold__, __noinline__))
+#define aligned_line __attribute__((aligned(64)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
+/* Functions of the scheduler that are entered anew on g0 each time and never return: the
+ * sanitizers must not count their frames. */
+#ifdef __clang__
+#define runs_on_g0 __attribute__((__noinline__, disable_sanitizer_instrumentation))
+#else
+#define runs_on_g0 __attribute__((__noinline__, no_sanitize_thread, no_sanitize_address))
+#endif
+
+/* In public headers names are visible; everything else of the library is hidden
+ * (-fvisibility=hidden). */
+#define GORT_API __attribute__((visibility("default")))
+
+static inline size_t align_up(size_t n, size_t to)
+{
+	return (n + to - 1) & ~(to - 1);
+}
+
+#endif

@@ -1,0 +1,61 @@
+/*
+ * futex.c - waiting in the kernel, and fences on all threads. See os.h.
+ *
+ * errno is kept: gort runs inside calls of user code that may look at it.
+ */
+#include "base/atomic.h"
+#include "os/os.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static int64_t raw_futex(uint32_t *word, int op, uint32_t value, const struct timespec *until)
+{
+	int saved = errno;
+	int64_t result = syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, until, NULL,
+	                         FUTEX_BITSET_MATCH_ANY);
+
+	if (result < 0)
+		result = -errno;
+	errno = saved;
+	return result;
+}
+
+int os_futex_wait(uint32_t *word, uint32_t expected, int64_t deadline)
+{
+	struct timespec ts, *until = NULL;
+
+	if (deadline != OS_FOREVER) {
+		deadline = deadline > 0 ? deadline : 0;
+		ts.tv_sec = (time_t)(deadline / 1000000000);
+		ts.tv_nsec = (long)(deadline % 1000000000);
+		until = &ts;
+	}
+	return (int)raw_futex(word, FUTEX_WAIT_BITSET, expected, until);
+}
+
+void os_futex_wake(uint32_t *word, int count)
+{
+	raw_futex(word, FUTEX_WAKE, (uint32_t)count, NULL);
+}
+
+void os_membarrier(void)
+{
+	int saved = errno;
+
+	fence_seq();
+	if (gort__asymmetric)
+		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	fence_seq();
+	errno = saved;
+}
+
+void os_yield_thread(void)
+{
+	sched_yield();
+}

@@ -1,0 +1,17 @@
+/*
+ * linux.h - between the files of os/linux, and for their tests.
+ */
+#ifndef GORT_OS_LINUX_LINUX_H
+#define GORT_OS_LINUX_LINUX_H
+
+#include "os/os.h"
+
+void os_linux_probe_guards(void);
+/* For tests: use this kind, and those behind it in the enum, from now on. */
+void os_linux_force_guard(enum os_guard kind);
+
+/* The CPUs that a cgroup's quota allows, or 0 for no limit: from the texts of /proc/self/cgroup and
+ * /proc/self/mountinfo; quota files are read below prefix ("" but for tests). */
+int os_linux_cgroup_limit(const char *cgroup, const char *mountinfo, const char *prefix);
+
+#endif

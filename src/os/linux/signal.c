@@ -1,0 +1,144 @@
+/*
+ * signal.c - masks, alternate stacks, and the handlers of SIGSEGV and SIGBUS. See os.h.
+ *
+ * A fault that is not ours goes to whoever was there before, as if we were not: their flags and mask
+ * are honoured. Where nobody was, the default action follows: we set it and return, and the fault
+ * repeats (so the core dump shows the place); one that was sent by kill(2) would not, and is sent to
+ * the thread again.
+ */
+#include "os/linux/linux.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#ifndef AT_MINSIGSTKSZ
+#define AT_MINSIGSTKSZ 51
+#endif
+
+static os_fault_fn handler;
+static const int faults[2] = { SIGSEGV, SIGBUS };
+static struct sigaction before[2];
+
+void os_signals_get(sigset_t *mask)
+{
+	pthread_sigmask(SIG_SETMASK, NULL, mask);
+}
+
+void os_signals_set(const sigset_t *mask)
+{
+	pthread_sigmask(SIG_SETMASK, mask, NULL);
+}
+
+int os_altstack_enter(struct os_altstack *a)
+{
+	size_t page = os_page_size(), size = 2 * getauxval(AT_MINSIGSTKSZ) + (16 << 10);
+	stack_t new = { 0 };
+
+	size = size < (64 << 10) ? 64 << 10 : align_up(size, page);
+	a->size = size + page; /* the lowest page is a guard */
+	a->memory = os_map(a->size);
+	if (!a->memory)
+		return -ENOMEM;
+	mprotect(a->memory, page, PROT_NONE);
+	new.ss_sp = (char *)a->memory + page;
+	new.ss_size = size;
+	if (sigaltstack(&new, &a->before) < 0) {
+		os_unmap(a->memory, a->size);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void os_altstack_leave(struct os_altstack *a)
+{
+	if (a->before.ss_flags & SS_DISABLE)
+		a->before = (stack_t){ .ss_flags = SS_DISABLE };
+	sigaltstack(&a->before, NULL);
+	os_unmap(a->memory, a->size);
+}
+
+static void where(const ucontext_t *uc, uintptr_t *sp, uintptr_t *pc)
+{
+#if defined(__x86_64__)
+	*sp = (uintptr_t)uc->uc_mcontext.gregs[REG_RSP];
+	*pc = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
+#else
+	*sp = (uintptr_t)uc->uc_mcontext.sp;
+	*pc = (uintptr_t)uc->uc_mcontext.pc;
+#endif
+}
+
+static void default_action(int signo, const siginfo_t *info)
+{
+	struct sigaction sa = { .sa_handler = SIG_DFL };
+
+	sigaction(signo, &sa, NULL);
+	if (info->si_code <= 0) /* sent by a process: it does not repeat by itself */
+		syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), signo);
+}
+
+static void call_previous(int signo, siginfo_t *info, void *context, struct sigaction *old)
+{
+	struct sigaction sa = *old;
+	sigset_t mask;
+
+	if (sa.sa_handler == SIG_DFL || (sa.sa_handler == SIG_IGN && info->si_code > 0)) {
+		default_action(signo, info);
+		return;
+	}
+	if (sa.sa_handler == SIG_IGN)
+		return;
+	if (sa.sa_flags & (int)SA_RESETHAND)
+		old->sa_handler = SIG_DFL;
+	mask = sa.sa_mask;
+	if (!(sa.sa_flags & SA_NODEFER))
+		sigaddset(&mask, signo);
+	else
+		pthread_sigmask(SIG_UNBLOCK, &(sigset_t){ 0 }, NULL);
+	pthread_sigmask(SIG_BLOCK, &mask, NULL);
+	if (sa.sa_flags & SA_SIGINFO)
+		sa.sa_sigaction(signo, info, context);
+	else
+		sa.sa_handler(signo);
+}
+
+static void on_fault(int signo, siginfo_t *info, void *context)
+{
+	int saved = errno, i = signo == SIGBUS;
+	uintptr_t sp, pc;
+
+	where(context, &sp, &pc);
+	if (info->si_code > 0 && handler((uintptr_t)info->si_addr, sp, pc, info->si_code))
+		default_action(signo, info);
+	else
+		call_previous(signo, info, context, &before[i]);
+	errno = saved;
+}
+
+int os_faults_install(os_fault_fn fn)
+{
+	struct sigaction sa = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+
+	handler = fn;
+	sigemptyset(&sa.sa_mask);
+	for (int i = 0; i < 2; i++)
+		if (sigaction(faults[i], &sa, &before[i]) < 0)
+			return -errno;
+	return 0;
+}
+
+void os_faults_remove(void)
+{
+	struct sigaction now;
+
+	for (int i = 0; i < 2; i++)
+		if (sigaction(faults[i], NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
+		    now.sa_sigaction == on_fault)
+			sigaction(faults[i], &before[i], NULL);
+}

@@ -1,0 +1,109 @@
+/*
+ * config.c - gort_options and the GORT_* variables, checked and filled in.
+ *
+ * An option that is set wins over the variable, the variable over the default. Nonsense in either
+ * gives -EINVAL, also in a variable that an option overrides: whoever set it should know.
+ *
+ * Callers: gort_run, gort_start, gort_maxprocs, on any thread.
+ */
+#include "sched/config.h"
+
+#include "sched/stack.h"
+
+#include <errno.h>
+#include <sys/resource.h>
+
+static uint32_t maxprocs_set; /* atomic: by gort_maxprocs without a runtime; 0: not */
+
+/* A positive decimal number, with K, M or G behind it if units; -EINVAL, also beyond most. */
+static int64_t number(const char *text, bool units, int64_t most)
+{
+	int64_t n = 0;
+	int shift = 0;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	for (; *text >= '0' && *text <= '9'; text++) {
+		n = n * 10 + (*text - '0');
+		if (n > most)
+			return -EINVAL;
+	}
+	if (units && *text) {
+		shift = (*text | 32) == 'k' ? 10 : (*text | 32) == 'm' ? 20 : (*text | 32) == 'g' ? 30 : 0;
+		text += shift != 0;
+	}
+	if (*text || n == 0 || n > most >> shift)
+		return -EINVAL;
+	return n << shift;
+}
+
+/* The variable's number; otherwise if it is unset or empty; -EINVAL. */
+static int64_t variable(const char *name, bool units, int64_t most, int64_t otherwise)
+{
+	const char *text = os_getenv(name);
+
+	return text && *text ? number(text, units, most) : otherwise;
+}
+
+static size_t main_stack_default(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_STACK, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return (size_t)8 << 20;
+	if (limit.rlim_cur < STACK_DEFAULT)
+		return STACK_DEFAULT;
+	return limit.rlim_cur < STACK_MAX ? limit.rlim_cur : STACK_MAX;
+}
+
+static bool stack_ok(int64_t size)
+{
+	return size >= (int64_t)STACK_MIN && size <= (int64_t)STACK_MAX;
+}
+
+static int capped(int64_t n)
+{
+	return n < MAX_PROCS ? (int)n : MAX_PROCS;
+}
+
+int gort__config_maxprocs(int n)
+{
+	int64_t set = load_relaxed(&maxprocs_set);
+	int64_t was = set ? set : variable("GORT_MAXPROCS", false, INT32_MAX, 0);
+
+	if (n > 0)
+		store_relaxed(&maxprocs_set, (uint32_t)capped(n));
+	return capped(was > 0 ? was : os_cpus());
+}
+
+/* Rounded up to a power of two: stacks come in such sizes, and P's lists hold one of them. */
+static size_t stack_class(size_t size)
+{
+	size_t class = STACK_MIN;
+
+	while (class < size)
+		class *= 2;
+	return class;
+}
+
+int gort__config(struct config *c, const gort_options *options)
+{
+	static const gort_options none;
+	const gort_options *o = options ? options : &none;
+	int64_t procs = variable("GORT_MAXPROCS", false, INT32_MAX, 0);
+	int64_t stack = variable("GORT_STACK", true, (int64_t)STACK_MAX, (int64_t)STACK_DEFAULT);
+
+	if (procs < 0 || !stack_ok(stack) || o->maxprocs < 0)
+		return -EINVAL;
+	if ((o->stack_size && !stack_ok((int64_t)o->stack_size)) ||
+	    (o->main_stack_size && !stack_ok((int64_t)o->main_stack_size)))
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof o->reserved_ / sizeof o->reserved_[0]; i++)
+		if (o->reserved_[i])
+			return -EINVAL;
+	c->maxprocs = o->maxprocs ? capped(o->maxprocs) : gort__config_maxprocs(0);
+	c->stack_size = stack_class(o->stack_size ? o->stack_size : (size_t)stack);
+	c->main_stack_size = o->main_stack_size ? o->main_stack_size : main_stack_default();
+	c->on_panic = o->on_panic;
+	return 0;
+}

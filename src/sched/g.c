@@ -1,0 +1,204 @@
+/*
+ * g.c - the life of a goroutine: made, named, counted, ended.
+ *
+ * A new G costs no lock and no shared write: it comes from the P's list of free ones, its number
+ * from a batch that the P holds, and it is counted by the P alone (gort_count sums up).
+ *
+ * The end (gort__g_finish) runs on the goroutine itself: defers, destructors of local values, the
+ * task's result; then gort__g_exit leaves the stack for good, and whoever runs next frees it.
+ */
+#include "sched/stack.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ID_BATCH 256
+
+static uint64_t next_id(struct m *m)
+{
+	struct p *p;
+
+	if (!m)
+		return add_relaxed(&gort__sched.next_id, 1);
+	p = m->p;
+	if (unlikely(p->next_id == p->end_id)) {
+		p->next_id = add_relaxed(&gort__sched.next_id, ID_BATCH);
+		p->end_id = p->next_id + ID_BATCH;
+	}
+	return p->next_id++;
+}
+
+static inline struct g *free_g(struct m *m, size_t stack_size)
+{
+	struct g *g;
+
+	if (unlikely(!m || stack_size != gort__sched.stack_size || !m->p->free_gs))
+		return gort__stack_get(m, stack_size);
+	g = m->p->free_gs;
+	m->p->free_gs = g->next;
+	m->p->free_count--;
+	return g;
+}
+
+/* Room for the copy below the G; the goroutine's frames go below that. */
+static char *place_copy(struct g *g, const void *from, size_t size)
+{
+	char *at = (char *)g - align_up(size, 64);
+
+	fiber_unpoison(at, size);
+	memcpy(at, from, size);
+	g->arg = at;
+	return at;
+}
+
+struct g *gort__g_new(struct m *m, gort_func fn, void *arg, size_t copy, size_t stack_size)
+{
+	struct g *g = free_g(m, stack_size ? stack_size : gort__sched.stack_size);
+	char *top;
+
+	if (unlikely(!g))
+		return NULL;
+	if (unlikely(!fiber_create(&g->fiber, g->low, (size_t)((char *)g - g->low)))) {
+		g_set_state(g, G_RUNNABLE);
+		store_relaxed(&g->state, G_DEAD);
+		gort__stack_put(m, g);
+		return NULL;
+	}
+	g->fn = fn;
+	g->arg = arg;
+	g->task = NULL;
+	g->waiting = NULL;
+	g->id = next_id(m);
+	g->name[0] = 0;
+	g->local = (struct local){ 0 };
+	top = (char *)g;
+	if (copy)
+		top = place_copy(g, arg, copy);
+	g->sp = arch_context_make(top, gort__g_entry, g);
+	g_set_state(g, G_RUNNABLE);
+	if (likely(m != NULL))
+		store_relaxed(&m->p->created, m->p->created + 1);
+	else
+		add_relaxed(&gort__sched.guest_created, 1);
+	return g;
+}
+
+bool gort__running(void)
+{
+	return load_acquire(&gort__sched.running);
+}
+
+static int go(gort_func fn, void *arg, size_t copy)
+{
+	struct m *m = rt_enter();
+	struct g *g = NULL;
+	int err = 0;
+
+	if (unlikely(!fn))
+		gort__misuse("gort_go", "no function");
+	if (unlikely(!gort__running()))
+		err = -ESRCH;
+	else if (unlikely(copy > gort__sched.stack_size / 4))
+		err = -E2BIG;
+	else if (unlikely(!(g = gort__g_new(m, fn, arg, copy, 0))))
+		err = -ENOMEM;
+	else
+		gort__g_start(m, g);
+	rt_leave(m);
+	return err;
+}
+
+GORT_API int gort_go(gort_func fn, void *arg)
+{
+	return go(fn, arg, 0);
+}
+
+static void run_with_empty_copy(void *arg)
+{
+	_Alignas(16) char empty[16] = { 0 };
+
+	((gort_func)arg)(empty);
+}
+
+GORT_API int gort_go_copy(gort_func fn, const void *args, size_t size)
+{
+	if (size == 0) {
+		union {
+			gort_func fn;
+			void *p;
+		} as = { .fn = fn };
+
+		return go(run_with_empty_copy, as.p, 0);
+	}
+	return go(fn, (void *)(uintptr_t)args, size);
+}
+
+_Noreturn void gort__g_finish(struct g *g)
+{
+	gort__local_end(&g->local);
+	if (g->task)
+		gort__task_end(g->task, g->local.panicked ? -EOWNERDEAD : 0);
+	if (unlikely(g->id == 1))
+		gort__main_ended(g);
+	gort__g_exit(g);
+}
+
+GORT_API void gort_goexit(void)
+{
+	struct m *m = rt_enter();
+
+	if (!m)
+		gort__misuse("gort_goexit", "called on a plain thread");
+	gort__g_finish(m->g);
+}
+
+GORT_API void gort_yield(void)
+{
+	struct m *m = rt_enter();
+
+	if (likely(m != NULL)) {
+		gort__yield(m);
+	} else {
+		rt_leave(m);
+		os_yield_thread();
+	}
+}
+
+GORT_API uint64_t gort_self(void)
+{
+	struct m *m = m_self();
+
+	return m && m->g ? m->g->id : 0;
+}
+
+void gort__g_name(struct g *g, const char *name)
+{
+	size_t n = strnlen(name, NAME_SIZE - 1);
+
+	memcpy(g->name, name, n);
+	g->name[n] = 0;
+}
+
+GORT_API void gort_set_name(const char *name)
+{
+	struct m *m = m_self();
+
+	if (m)
+		gort__g_name(m->g, name ? name : "");
+}
+
+GORT_API uint64_t gort_count(void)
+{
+	struct m *m = rt_enter();
+	uint32_t n = load_acquire(&gort__sched.p_count);
+	uint64_t ended = 0, created = 0;
+
+	/* Ends first: a goroutine that ends meanwhile is counted, none is counted away twice. */
+	for (uint32_t i = 0; i < n; i++)
+		ended += load_acquire(&load_relaxed(&gort__sched.all_p[i])->ended);
+	for (uint32_t i = 0; i < n; i++)
+		created += load_relaxed(&load_relaxed(&gort__sched.all_p[i])->created);
+	created += load_relaxed(&gort__sched.guest_created);
+	rt_leave(m);
+	return created - ended;
+}

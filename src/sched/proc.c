@@ -1,0 +1,711 @@
+/*
+ * proc.c - the scheduler: who runs next, how one goroutine gives way to another, how work finds a
+ * P and a P finds work.
+ *
+ * Direct path. A goroutine that parks, yields or ends picks the next one itself and switches
+ * straight to it. It only pops this P's own queues, in this order:
+ *     runnext     woken last; talkers hand it to and fro
+ *     ring        woken earlier, FIFO; full: half of it moves to the global queue
+ *     deque       spawned, newest first, so that a tree of goroutines runs depth first and has few
+ *                 stacks alive (thieves take the oldest: the largest subtree)
+ * Every TICKS picks, when attention is called for, or when all three are empty, it goes to the
+ * scheduler on g0, which looks further: global queue, timers, other Ps, sleep.
+ *
+ * Fairness without preemption: one pick in TICKS prefers the global queue, then the ring over
+ * runnext, so a pair that wakes each other cannot keep the rest away. The deque's oldest runs once
+ * per 10 ms when sysmon finds that it has waited so long (serve_oldest): the k-th oldest waits
+ * k x 10 ms at most while goroutines give way at all.
+ *
+ * Keep talkers together. A wake into an empty runnext calls nobody. A second runnable goroutine
+ * calls an idle P, unless the last ones called in vain (quiet). A thief does not take what moves:
+ * ring and deque only if what it saw there was still there STEAL_AGE later, runnext only if sysmon
+ * found it old. sysmon looks every few ten microseconds while some P idles and another runs, and
+ * sends a P for what has aged.
+ *
+ * Why no wakeup is lost. Work lies in three kinds of places:
+ *  (a) The global queue. It is filled and, by an M about to sleep, checked, under sched.lock, where
+ *      the list of idle Ps changes too: whoever fills it with a P idle calls one, or leaves it to a
+ *      spinning M, which checks it under the lock after it has stopped spinning.
+ *  (b) A running P's own queues. Only the owner fills them, and it empties them before it gives the
+ *      P up. So work is stuck at most while the owner runs one goroutine, and then sysmon must be
+ *      looking while a P idles. It sleeps long only after: lazy = 1 (b1), full fence (b2), a look
+ *      at all queues (b3). Who queues: stores the work (b4), light fence (b5), reads lazy if a P
+ *      idles (b6), kicks. Either b3 sees b4 or b6 sees b1. And who makes the first P idle: does so
+ *      (b7), full fence (b8), looks at all queues (b9), kicks sysmon if it is lazy; so either b9
+ *      sees b4, or b6 sees b7.
+ *  (c) Timer heaps: see timers.c.
+ *
+ * Callers: the running goroutine, or g0 where the name says so. P in hand throughout.
+ */
+#include "sched/park.h"
+#include "sched/stack.h"
+
+#define STEAL_AGE (5 * GORT_US)  /* what a thief must have seen waiting for so long */
+#define SPIN_TIME (30 * GORT_US) /* how long an M looks around before it sleeps */
+#define COARSE (10 * GORT_US)    /* stolen work of this length: take the next without a wait */
+#define GLOBAL_BATCH 128
+
+struct sched gort__sched = { .lock = LOCK_INIT(RANK_SCHED), .watch = INT64_MIN };
+#define sched gort__sched
+
+/* ---- calling for help ------------------------------------------------------------------ */
+
+/* A P for work that the caller knows of. Counts as spinning until it has found some. */
+rare void gort__wake_p(void)
+{
+	uint32_t none = 0;
+	struct p *p;
+	struct m *m;
+
+	if (load_relaxed(&sched.spinning) || !cas_seq(&sched.spinning, &none, 1))
+		return;
+	lock_acquire(&sched.lock);
+	p = load_relaxed(&sched.stopping) ? NULL : gort__p_get();
+	if (!p) {
+		sub_relaxed(&sched.spinning, 1);
+		lock_release(&sched.lock);
+		return;
+	}
+	m = gort__m_idle_get();
+	if (!m) {
+		gort__creator_ask(p);
+		lock_release(&sched.lock);
+		return;
+	}
+	gort__m_give(m, p, true);
+	lock_release(&sched.lock);
+	note_wake(&m->wake);
+}
+
+/* A P idles while work was queued at a running one. Steps b6 of the header. */
+static rare void work_queued_slow(struct p *p, bool second)
+{
+	if (load_relaxed(&sched.spinning))
+		return;
+	if (load_relaxed(&p->eager) || (second && !load_relaxed(&sched.quiet)))
+		gort__wake_p();
+	else if (load_relaxed(&sched.lazy))
+		gort__sysmon_kick();
+}
+
+/* second: there is more than the one goroutine that will run when the caller parks. */
+static inline void work_queued(struct p *p, bool second)
+{
+	fence_light(); /* b5 */
+	if (unlikely(load_relaxed(&sched.idle_ps)))
+		work_queued_slow(p, second);
+}
+
+/* ---- queues ------------------------------------------------------------------------------ */
+
+static void global_append(struct glist *list)
+{
+	lock_acquire(&sched.lock);
+	glist_append(&sched.global, list);
+	store_relaxed(&sched.global_count, sched.global.count);
+	lock_release(&sched.lock);
+}
+
+void gort__global_put(struct glist *list)
+{
+	if (list->count == 0)
+		return;
+	global_append(list);
+	fence_seq(); /* against spinning_end: either it sees count, or we see that it has stopped */
+	if (load_relaxed(&sched.idle_ps))
+		gort__wake_p();
+}
+
+static rare void ring_overflow(struct p *p, struct g *g)
+{
+	void *half[RING_SIZE / 2];
+	struct glist list = { 0 };
+	unsigned n = ring_pop_half(&p->ring, half);
+
+	for (unsigned i = 0; i < n; i++)
+		glist_push(&list, half[i]);
+	glist_push(&list, g);
+	gort__global_put(&list);
+}
+
+static inline void ring_put(struct p *p, struct g *g)
+{
+	if (unlikely(!ring_push(&p->ring, g)))
+		ring_overflow(p, g);
+}
+
+static inline struct g *runnext_take(struct p *p)
+{
+	struct g *g = load_relaxed(&p->runnext);
+
+	if (!g || !cas_acquire(&p->runnext, &g, NULL))
+		return NULL; /* only a thief can have been faster */
+	return g;
+}
+
+/* Only the owner makes runnext non-NULL, so an empty one needs no exchange. */
+static inline void runnext_put(struct p *p, struct g *g)
+{
+	struct g *old = load_relaxed(&p->runnext);
+
+	if (likely(!old)) {
+		store_release(&p->runnext, g); /* meets the acquire in runnext_take */
+		work_queued(p, ring_len(&p->ring) != 0);
+		return;
+	}
+	old = swap_acq_rel(&p->runnext, g);
+	if (old)
+		ring_put(p, old);
+	work_queued(p, true);
+}
+
+void gort__ready(struct m *m, struct g *g)
+{
+	g_set_state(g, G_RUNNABLE);
+	if (likely(m != NULL)) {
+		runnext_put(m->p, g);
+	} else {
+		struct glist one = { 0 };
+
+		glist_push(&one, g);
+		gort__global_put(&one);
+	}
+}
+
+/* Many at once (a closed channel, timers): FIFO, what does not fit goes to the global queue. */
+void gort__ready_list(struct m *m, struct glist *list)
+{
+	struct glist rest = { 0 };
+	struct g *g, *next;
+
+	if (list->count == 0)
+		return;
+	for (g = list->head; g; g = next) {
+		next = g->next;
+		g_set_state(g, G_RUNNABLE);
+		if (!m || !ring_push(&m->p->ring, g))
+			glist_push(&rest, g);
+	}
+	*list = (struct glist){ 0 };
+	gort__global_put(&rest);
+	if (m)
+		work_queued(m->p, true);
+}
+
+void gort__wake_list(struct m *m, struct glist *list)
+{
+	if (list->count == 1)
+		gort__ready(m, list->head);
+	else
+		gort__ready_list(m, list);
+}
+
+/* A spawned goroutine. */
+void gort__g_start(struct m *m, struct g *g)
+{
+	struct glist one = { 0 };
+
+	if (likely(m != NULL) && likely(deque_push(&m->p->deque, g))) {
+		work_queued(m->p, deque_len(&m->p->deque) > 1);
+		return;
+	}
+	glist_push(&one, g);
+	gort__global_put(&one);
+}
+
+/* Step b4 to b9 and p_has_work need these three to be looked at. NULL: go to g0. */
+static inline struct g *pick(struct p *p)
+{
+	struct g *g;
+
+	if (unlikely(--p->ticks == 0 || load_relaxed(&p->attention)))
+		return NULL;
+	g = runnext_take(p);
+	if (g) {
+		if (unlikely(load_relaxed(&p->eager)))
+			store_relaxed(&p->eager, 0); /* a direct switch has succeeded again */
+		return g;
+	}
+	g = ring_pop(&p->ring);
+	return g ? g : deque_pop(&p->deque);
+}
+
+/* ---- switching ------------------------------------------------------------------------------ */
+
+/* On whatever runs next on m: finish what the one before left to do. */
+static inline void after_switch(struct m *m)
+{
+	enum after_kind kind = m->after;
+	struct g *g = m->after_g;
+	uint64_t word;
+
+	if (kind == AFTER_NOTHING)
+		return;
+	m->after = AFTER_NOTHING;
+	switch (kind) {
+	case AFTER_UNLOCK:
+		lock_release(m->after_lock);
+		break;
+	case AFTER_PARK: /* park.h, step (2) */
+		word = load_relaxed(&g->word);
+		word = (word & ~(uint64_t)(TURN_STEP - 1)) | TURN_PARKING;
+		if (!cas_acq_rel(&g->word, &word, word - TURN_PARKING + TURN_WAITING)) {
+			if (m->after_lock)
+				lock_release(m->after_lock);
+			gort__ready(m, g);
+		} else if (m->after_lock) {
+			lock_release(m->after_lock);
+		}
+		break;
+	case AFTER_YIELD:
+		g_set_state(g, G_RUNNABLE);
+		ring_put(m->p, g);
+		work_queued(m->p, true);
+		break;
+	case AFTER_DEAD:
+		gort__stack_put(m, g);
+		break;
+	case AFTER_NOTHING:
+		break;
+	}
+}
+
+static inline void become(struct m *m, struct g *g)
+{
+	struct p *p = m->p;
+
+	m->g = g;
+	g_set_state(g, G_RUNNING);
+	store_relaxed(&p->picks, p->picks + 1);
+	if (unlikely(g->canary))
+		gort__stack_check(g);
+}
+
+/* From the running g to next, or to g0 if next is NULL. Returns when g is resumed, maybe on
+ * another M. m->after is set. */
+static inline void switch_away(struct m *m, struct g *g, struct g *next)
+{
+	if (next) {
+		become(m, next);
+		fiber_leave(&g->fiber, &next->fiber, false);
+		gort_switch(&g->sp, next->sp);
+	} else {
+		fiber_leave(&g->fiber, &m->g0_fiber, false);
+		gort_mcall(&g->sp, m->g0_sp, gort__schedule, m);
+	}
+	fiber_arrive(&g->fiber);
+	after_switch(m_self());
+}
+
+/* racy: the wait has a turn (park.h). held: released once the stack is left; may be NULL. */
+noinline void gort__park(struct lock *held, bool racy, enum g_why why)
+{
+	struct m *m = m_self();
+	struct g *g = m->g;
+
+	must_checked(g && m->after == AFTER_NOTHING);
+	store_relaxed(&g->why, (uint32_t)why);
+	g_set_state(g, G_WAITING);
+	m->after_g = g;
+	m->after_lock = held;
+	m->after = racy ? AFTER_PARK : held ? AFTER_UNLOCK : AFTER_NOTHING;
+	switch_away(m, g, pick(m->p));
+}
+
+noinline void gort__yield(struct m *m)
+{
+	struct p *p = m->p;
+	struct g *g = m->g, *next = pick(p);
+
+	if (!next && !load_relaxed(&p->attention) && !load_relaxed(&sched.global_count) &&
+	    !p_has_work(p) && (p->ticks || load_relaxed(&p->timers.next) == OS_FOREVER)) {
+		if (p->ticks == 0)
+			p->ticks = TICKS;
+		return; /* nobody else wants to run here */
+	}
+	m->after_g = g;
+	m->after = AFTER_YIELD;
+	switch_away(m, g, next);
+}
+
+_Noreturn noinline void gort__g_exit(struct g *g)
+{
+	struct m *m = m_self();
+	struct g *next;
+
+	store_relaxed(&m->p->ended, m->p->ended + 1);
+	g_set_state(g, G_DEAD);
+	m->after_g = g;
+	m->after = AFTER_DEAD;
+	next = pick(m->p);
+	if (next) {
+		become(m, next);
+		fiber_leave(&g->fiber, &next->fiber, true);
+		gort_gogo(next->sp);
+	}
+	fiber_leave(&g->fiber, &m->g0_fiber, true);
+	gort_mcall(&g->sp, m->g0_sp, gort__schedule, m);
+	__builtin_unreachable();
+}
+
+/* The first thing that a new goroutine runs. */
+void gort__g_entry(void *arg)
+{
+	struct g *g = arg;
+
+	fiber_arrive(&g->fiber);
+	after_switch(m_self());
+	g->fn(g->arg);
+	gort__g_finish(g);
+}
+
+/* The runtime stops, and this goroutine has called gort: it never comes back. */
+_Noreturn noinline void gort__stop_here(struct m *m)
+{
+	struct g *g = m->g;
+
+	fiber_leave(&g->fiber, &m->g0_fiber, true);
+	gort_mcall(&g->sp, m->g0_sp, gort__schedule, m);
+	__builtin_unreachable();
+}
+
+/* ---- looking for work, on g0 ---------------------------------------------------------------- */
+
+/* Move a fair share of the global queue here; gives one of it. */
+static struct g *global_take(struct p *p, uint32_t most)
+{
+	struct g *first, *g;
+	uint32_t n, room = RING_SIZE - ring_len(&p->ring);
+
+	if (load_relaxed(&sched.global_count) == 0)
+		return NULL;
+	lock_acquire(&sched.lock);
+	n = sched.global.count / load_relaxed(&sched.procs) + 1;
+	n = n < most ? n : most;
+	n = n < room ? n : room;
+	first = glist_pop(&sched.global);
+	for (uint32_t i = 1; first && i < n; i++) {
+		g = glist_pop(&sched.global);
+		if (!g)
+			break;
+		if (!ring_push(&p->ring, g)) {
+			glist_push_front(&sched.global, g);
+			break;
+		}
+	}
+	store_relaxed(&sched.global_count, sched.global.count);
+	lock_release(&sched.lock);
+	return first;
+}
+
+/* Run what is due in p's heap. True: goroutines were woken, into m's ring. */
+static bool run_timers(struct m *m, struct p *p, int64_t now)
+{
+	struct glist ready = { 0 };
+
+	if (likely(load_acquire(&p->timers.next) > now))
+		return false;
+	gort__timers_run(p, now, &ready);
+	if (ready.count == 0)
+		return false;
+	gort__ready_list(m, &ready);
+	return true;
+}
+
+static bool run_all_timers(struct m *m, int64_t now)
+{
+	uint32_t n = load_acquire(&sched.p_count);
+	bool any = false;
+
+	for (uint32_t i = 0; i < n; i++)
+		any |= run_timers(m, load_relaxed(&sched.all_p[i]), now);
+	return any;
+}
+
+static bool timers_wait(void)
+{
+	return gort__timers_next() != OS_FOREVER;
+}
+
+/* What this P has itself. look_around: once in TICKS picks, or sysmon said so. */
+static struct g *find_local(struct m *m, bool look_around)
+{
+	struct p *p = m->p;
+	struct g *g;
+
+	if (look_around) {
+		if (load_relaxed(&p->timers.next) != OS_FOREVER)
+			run_timers(m, p, os_now());
+		if (load_relaxed(&p->serve_oldest)) {
+			store_relaxed(&p->serve_oldest, 0);
+			if ((g = deque_pop_oldest(&p->deque)) != NULL)
+				return g;
+		}
+		if ((g = global_take(p, 1)) != NULL || (g = ring_pop(&p->ring)) != NULL)
+			return g;
+	}
+	if ((g = runnext_take(p)) != NULL || (g = ring_pop(&p->ring)) != NULL ||
+	    (g = deque_pop(&p->deque)) != NULL)
+		return g;
+	return global_take(p, GLOBAL_BATCH);
+}
+
+static uint32_t random_next(struct m *m)
+{
+	m->random ^= m->random << 13;
+	m->random ^= m->random >> 17;
+	m->random ^= m->random << 5;
+	return m->random;
+}
+
+/* From victim into m's P: half of its ring, else the oldest of its deque, else (old only) runnext.
+ * The first of it is the result. */
+static struct g *steal(struct m *m, struct p *victim, bool old)
+{
+	void *grabbed[RING_SIZE / 2];
+	struct g *g;
+	unsigned n = ring_grab(&victim->ring, grabbed);
+
+	if (n) {
+		for (unsigned i = 1; i < n; i++)
+			ring_put(m->p, grabbed[i]);
+		g = grabbed[0];
+	} else {
+		g = deque_steal(&victim->deque);
+		if (!g && old)
+			g = runnext_take(victim);
+	}
+	if (g) {
+		store_relaxed(&victim->aged, 0);
+		m->steals++;
+		m->stole_at = os_now();
+	}
+	return g;
+}
+
+/* What a thief saw at a P, to see later whether it has moved. */
+struct sight {
+	struct p *p;
+	uint32_t head;
+	uint64_t top;
+	bool in_ring, in_deque;
+	int64_t since;
+};
+
+static bool still_there(const struct sight *s)
+{
+	return (s->in_ring && ring_head(&s->p->ring) == s->head) ||
+	       (s->in_deque && deque_top(&s->p->deque) == s->top && deque_len(&s->p->deque));
+}
+
+/* One round over all Ps, from a random one on. at_once: what lies there may be taken. */
+static struct g *steal_round(struct m *m, bool at_once, struct sight *sight)
+{
+	uint32_t n = load_acquire(&sched.p_count), start = random_next(m) % n;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct p *p = load_relaxed(&sched.all_p[(start + i) % n]);
+		bool old;
+		struct g *g;
+
+		if (p == m->p || !p_has_work(p))
+			continue;
+		old = load_relaxed(&p->aged);
+		if (at_once || old) {
+			if ((g = steal(m, p, old)) != NULL)
+				return g;
+		} else if (!sight->p) {
+			sight->p = p;
+			sight->head = ring_head(&p->ring);
+			sight->top = deque_top(&p->deque);
+			sight->in_ring = ring_len(&p->ring) != 0;
+			sight->in_deque = deque_len(&p->deque) != 0;
+			sight->since = os_now();
+		}
+	}
+	return NULL;
+}
+
+static struct g *find_elsewhere(struct m *m)
+{
+	int64_t now = os_now(), end = now + SPIN_TIME;
+	bool greedy = m->stole_at && now - m->stole_at >= COARSE;
+	struct sight sight = { 0 };
+	struct g *g = NULL;
+
+	if (!m->spinning && 2 * load_relaxed(&sched.spinning) >=
+	                        load_relaxed(&sched.procs) - load_relaxed(&sched.idle_ps))
+		return NULL; /* enough others look already */
+	if (!m->spinning) {
+		m->spinning = true;
+		add_seq(&sched.spinning, 1);
+	}
+	m->stole_at = 0;
+	do {
+		if (run_all_timers(m, now) || load_relaxed(&sched.global_count))
+			g = find_local(m, false);
+		else if (sight.p && now - sight.since >= STEAL_AGE) {
+			if (still_there(&sight))
+				g = steal(m, sight.p, false);
+			sight.p = NULL;
+		} else
+			g = steal_round(m, greedy, &sight);
+		if (g || load_relaxed(&sched.stopping) || load_relaxed(&m->p->attention))
+			break;
+		for (int i = 0; i < 20; i++)
+			arch_pause();
+		now = os_now();
+	} while (now < end && load_relaxed(&sched.idle_ps) + 1 < load_relaxed(&sched.procs));
+	if (m->called || m->stole_at)
+		store_relaxed(&sched.quiet, m->stole_at == 0);
+	m->called = false;
+	return g;
+}
+
+/* It has found work: let the next one look, for there may be more. */
+static void spinning_end(struct m *m, bool found)
+{
+	if (!m->spinning)
+		return;
+	m->spinning = false;
+	if (sub_acq_rel(&sched.spinning, 1) != 1 || !found)
+		return;
+	fence_seq();
+	if (load_relaxed(&sched.idle_ps) &&
+	    (load_relaxed(&sched.global_count) || !load_relaxed(&sched.quiet)))
+		gort__wake_p();
+}
+
+/* Under sched.lock: be the one that sleeps until the earliest timer, if nobody earlier is. */
+static int64_t poll_begin(struct m *m)
+{
+	int64_t next = gort__timers_next();
+
+	if (next == OS_FOREVER || (sched.poller && sched.poll_until <= next))
+		return OS_FOREVER;
+	sched.poller = m;
+	sched.poll_until = next;
+	return next;
+}
+
+/* Under sched.lock. Timers that nobody sleeps for any more are sysmon's. */
+static bool poll_end(struct m *m)
+{
+	if (sched.poller != m)
+		return false;
+	sched.poller = NULL;
+	return gort__timers_next() < load_relaxed(&sched.watch);
+}
+
+/* Step b9. */
+static void look_after_idle(void)
+{
+	uint32_t n = load_acquire(&sched.p_count);
+
+	os_membarrier(); /* b8 */
+	if (!load_relaxed(&sched.lazy))
+		return;
+	for (uint32_t i = 0; i < n; i++)
+		if (p_has_work(load_relaxed(&sched.all_p[i])))
+			gort__sysmon_kick();
+}
+
+/* Give up the P and sleep until there is one again. False: the M must end. Called with sched.lock
+ * held, without it on return. */
+static bool sleep_without_p(struct m *m)
+{
+	int64_t until;
+	bool others, kick;
+
+	for (;;) {
+		note_clear(&m->wake);
+		m->next_p = NULL;
+		gort__m_idle_put(m);
+		until = poll_begin(m);
+		others = load_relaxed(&sched.idle_ps) < load_relaxed(&sched.p_count);
+		lock_release(&sched.lock);
+		if (others)
+			look_after_idle();
+		note_sleep(&m->wake, until);
+		lock_acquire(&sched.lock);
+		kick = poll_end(m);
+		if (!note_woken(&m->wake)) {
+			gort__m_idle_remove(m);
+			m->next_p = gort__p_get();
+		}
+		if (m->next_p || load_relaxed(&sched.stopping))
+			break;
+	}
+	m->p = m->next_p;
+	if (m->p)
+		store_relaxed(&m->p->m, m);
+	lock_release(&sched.lock);
+	if (kick)
+		gort__sysmon_kick();
+	return !load_relaxed(&sched.stopping);
+}
+
+/* The next goroutine; blocks until there is one. NULL: the M must end. */
+static struct g *find_runnable(struct m *m)
+{
+	struct p *p = m->p;
+	struct g *g;
+	bool look_around = p && (p->ticks == 0 || load_relaxed(&p->attention));
+
+	for (;; look_around = true) {
+		p = m->p;
+		if (unlikely(load_relaxed(&sched.stopping)))
+			return NULL;
+		if (p) {
+			p->ticks = TICKS;
+			store_relaxed(&p->attention, 0);
+		}
+		if (p && likely(p->id < load_relaxed(&sched.procs))) {
+			g = find_local(m, look_around);
+			if (!g && (load_relaxed(&sched.idle_ps) + 1 < load_relaxed(&sched.procs) || timers_wait()))
+				g = find_elsewhere(m);
+			spinning_end(m, g != NULL);
+			if (g && look_around)
+				gort__timers_covered(m->p);
+			if (g)
+				return g;
+			if (load_relaxed(&p->attention))
+				continue;
+		} else if (p) {
+			spinning_end(m, false);
+			gort__p_retire(m);
+		}
+		lock_acquire(&sched.lock);
+		if (load_relaxed(&sched.stopping)) {
+			lock_release(&sched.lock);
+			return NULL;
+		}
+		if (m->p && sched.global.count) {
+			lock_release(&sched.lock);
+			continue;
+		}
+		if (m->p)
+			gort__p_put(m->p); /* b7 */
+		m->p = NULL;
+		if (!sleep_without_p(m))
+			return NULL;
+	}
+}
+
+/* On g0. Comes anew each time, at the same place of the stack, and never returns: it ends in the
+ * next goroutine, or in gort__m_run. */
+runs_on_g0 void gort__schedule(void *arg)
+{
+	struct m *m = arg;
+	struct g *g;
+
+	fiber_arrive(&m->g0_fiber);
+	m->g = NULL;
+	after_switch(m);
+	g = find_runnable(m);
+	if (!g)
+		gort_gogo(m->g0_sp);
+	become(m, g);
+	fiber_leave(&m->g0_fiber, &g->fiber, false);
+	gort_gogo(g->sp);
+}

@@ -1,0 +1,158 @@
+/*
+ * procs.c - the Ps: made, idle, retired when GOMAXPROCS shrinks, taken up again when it grows.
+ *
+ * A P, once made, lives until the runtime ends (all_p never shrinks), so whoever looks at all of
+ * them needs no lock. Ps with id < procs are in use: each is held by an M (p->m), idle (in the
+ * list), or on its way to an M. The others are retired: held by nobody, their queues empty. A P
+ * above the limit that still runs a goroutine is retired by its M, when that comes to g0 next.
+ *
+ * All lists here are under sched.lock.
+ */
+#include "sched/stack.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define sched gort__sched
+
+struct p *gort__p_get(void)
+{
+	struct p *p = sched.idle_p;
+
+	if (!p)
+		return NULL;
+	sched.idle_p = p->idle_next;
+	p->idle = false;
+	store_relaxed(&sched.idle_ps, sched.idle_ps - 1);
+	return p;
+}
+
+void gort__p_put(struct p *p)
+{
+	store_relaxed(&p->m, NULL);
+	if (p->id >= load_relaxed(&sched.procs))
+		return; /* retired meanwhile */
+	p->idle = true;
+	p->idle_next = sched.idle_p;
+	sched.idle_p = p;
+	store_relaxed(&sched.idle_ps, sched.idle_ps + 1);
+}
+
+/* On g0. Everything that p holds goes where others find it. */
+void gort__p_retire(struct m *m)
+{
+	struct p *p = m->p;
+	struct glist list = { 0 };
+	struct g *g;
+
+	if ((g = swap_acquire(&p->runnext, NULL)) != NULL)
+		glist_push(&list, g);
+	while ((g = ring_pop(&p->ring)) != NULL || (g = deque_pop_oldest(&p->deque)) != NULL)
+		glist_push(&list, g);
+	gort__stack_flush(p);
+	mem_cache_flush(&p->cache);
+	gort__timers_move(p, load_relaxed(&sched.all_p[0]));
+	gort__global_put(&list);
+	lock_acquire(&sched.lock);
+	gort__p_put(p);
+	m->p = NULL;
+	lock_release(&sched.lock);
+}
+
+static struct p *p_new(uint32_t id)
+{
+	struct p *p = os_map(sizeof *p);
+
+	if (!p)
+		return NULL;
+	p->id = id;
+	p->ticks = TICKS;
+	p->timers.next = OS_FOREVER;
+	p->timers.lock = (struct lock)LOCK_INIT(RANK_TIMERS);
+	if (!deque_init(&p->deque)) {
+		os_unmap(p, sizeof *p);
+		return NULL;
+	}
+	return p;
+}
+
+/* Make P number p_count. One caller at a time. */
+static bool add_one(void)
+{
+	uint32_t n = load_relaxed(&sched.p_count);
+	struct p *p = p_new(n);
+
+	if (!p)
+		return false;
+	store_relaxed(&sched.all_p[n], p);
+	store_release(&sched.p_count, n + 1);
+	return true;
+}
+
+/* Take those that are not in use off the idle list, put those that now are on it. */
+static void rebuild_idle(uint32_t before, uint32_t n)
+{
+	struct p **link = &sched.idle_p, *p;
+
+	while ((p = *link) != NULL) {
+		if (p->id < n) {
+			link = &p->idle_next;
+			continue;
+		}
+		*link = p->idle_next;
+		p->idle = false;
+		store_relaxed(&sched.idle_ps, sched.idle_ps - 1);
+	}
+	for (uint32_t i = before; i < n; i++) {
+		p = load_relaxed(&sched.all_p[i]);
+		if (!load_relaxed(&p->m) && !p->idle && !p->on_its_way)
+			gort__p_put(p);
+	}
+}
+
+static struct lock procs_lock = LOCK_INIT(RANK_RUN);
+
+/* n in 1..MAX_PROCS. -ENOMEM: nothing has changed. */
+int gort__procs_set(uint32_t n)
+{
+	uint32_t before;
+	int err = 0;
+
+	lock_acquire(&procs_lock);
+	while (!err && load_relaxed(&sched.p_count) < n)
+		err = add_one() ? 0 : -ENOMEM;
+	if (!err) {
+		lock_acquire(&sched.lock);
+		before = load_relaxed(&sched.procs);
+		store_relaxed(&sched.procs, n);
+		rebuild_idle(before, n);
+		lock_release(&sched.lock);
+		for (uint32_t i = n; i < load_relaxed(&sched.p_count); i++)
+			store_relaxed(&load_relaxed(&sched.all_p[i])->attention, 1);
+		for (uint32_t i = before; i < n && load_relaxed(&sched.running); i++)
+			gort__wake_p(); /* each calls the next while it finds work */
+	}
+	lock_release(&procs_lock);
+	return err;
+}
+
+/* Nothing of the runtime runs any more. */
+void gort__procs_free(void)
+{
+	uint32_t n = load_relaxed(&sched.p_count);
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct p *p = load_relaxed(&sched.all_p[i]);
+
+		deque_fini(&p->deque);
+		if (p->timers.room)
+			mem_free(NULL, p->timers.entries, p->timers.room * sizeof *p->timers.entries);
+		mem_cache_flush(&p->cache);
+		os_unmap(p, sizeof *p);
+		store_relaxed(&sched.all_p[i], NULL);
+	}
+	store_relaxed(&sched.p_count, 0);
+	store_relaxed(&sched.procs, 0);
+	store_relaxed(&sched.idle_ps, 0);
+	sched.idle_p = NULL;
+}

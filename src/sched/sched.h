@@ -1,0 +1,399 @@
+/*
+ * sched.h - G, M and P: what they are, who owns each field, and what the scheduler offers.
+ *
+ *   G  a goroutine. It lies at the top of its own stack.
+ *   M  a thread. Its own stack is g0, where the scheduler runs when it cannot run on a G's.
+ *   P  the right to run goroutines, with queues, timers and caches. An M needs one to run a G.
+ *
+ * States of a G (g_set_state checks the edges in checked builds):
+ *
+ *     FREE --gort__g_new--> RUNNABLE --execute--> RUNNING --gort__park--> WAITING
+ *                              ^ ^------yield-------+ |                      |
+ *                              |                      +--g_exit--> DEAD      |
+ *                              +-------------------ready---------------------+
+ *     DEAD --stack_put--> FREE
+ *
+ * Leaving a stack. A G that stops running may not be seen by others as runnable before its last
+ * register is saved. So what must follow (unlock the channel, publish it as runnable, free it) is
+ * left in m->after, and whoever runs next on that M does it first thing (after_switch): the next
+ * G, or the scheduler on g0. Nothing is read of the old stack after that.
+ *
+ * Fields say who may touch them:
+ *   owner   the M that holds the P, or the M itself, or the running G itself
+ *   sched   under sched.lock
+ *   atomic  by anyone, through base/atomic.h
+ *   fixed   never changes once shared
+ */
+#ifndef GORT_SCHED_SCHED_H
+#define GORT_SCHED_SCHED_H
+
+#include "arch/arch.h"
+#include "base/alloc.h"
+#include "base/atomic.h"
+#include "base/base.h"
+#include "base/deque.h"
+#include "base/fatal.h"
+#include "base/lock.h"
+#include "base/ring.h"
+#include "fiber.h"
+#include "gort.h"
+#include "os/os.h"
+
+#define MAX_PROCS 1024
+#define TICKS 61 /* every so many picks the P looks at the global queue and its timers */
+#define NAME_SIZE 32
+
+enum g_state { G_FREE, G_RUNNABLE, G_RUNNING, G_WAITING, G_DEAD };
+
+/* What a G waits for, for reports. */
+enum g_why { WHY_NONE, WHY_SLEEP, WHY_SEND, WHY_RECV, WHY_MUTEX, WHY_WAITGROUP, WHY_JOIN, WHY_FOREVER };
+
+/* State of a G or guest that outlives no function of the user's: defers, tries, local values.
+ * Owner: the goroutine, or the thread. */
+struct local {
+	struct defer *defers;     /* newest first */
+	struct try_frame *tries;  /* innermost first */
+	struct local_value *values; /* by key; NULL: none yet */
+	uint32_t value_count;
+	bool panicked; /* no try caught it, and on_panic returned */
+};
+
+/* One wait of a G or guest, in one queue; it lies on the waiting stack. See park.h. */
+struct waiter;
+
+struct g {
+	void *sp;                /* its context while it does not run; owner, handed on by queues */
+	struct g *next;          /* link of the queue it is in; whoever owns the queue */
+	uint64_t word;           /* atomic: the wait word, see park.h */
+	struct waiter *waiting;  /* owner: the node it waits by, for withdrawal at the end */
+	uint32_t state;          /* atomic: enum g_state */
+	uint32_t why;            /* atomic: enum g_why */
+	gort_func fn;            /* owner */
+	void *arg;
+	struct gort_task *task;  /* owner: NULL but for spawned ones */
+	uint64_t id;             /* fixed for one life */
+	struct chunk *chunk;     /* fixed: where it lies, see stack.h */
+	char *low;               /* fixed: lowest usable byte of its stack */
+	size_t stack_size;       /* fixed: usable bytes, as asked for and reported */
+	struct local local;
+	struct fiber fiber;
+	uint64_t *canary;        /* fixed: NULL unless the stack has no guard */
+	char name[NAME_SIZE];    /* owner; read by reports */
+};
+
+struct glist {
+	struct g *head, *tail;
+	uint32_t count;
+};
+
+static inline void glist_push(struct glist *l, struct g *g)
+{
+	g->next = NULL;
+	if (l->tail)
+		l->tail->next = g;
+	else
+		l->head = g;
+	l->tail = g;
+	l->count++;
+}
+
+static inline void glist_push_front(struct glist *l, struct g *g)
+{
+	g->next = l->head;
+	l->head = g;
+	if (!l->tail)
+		l->tail = g;
+	l->count++;
+}
+
+static inline struct g *glist_pop(struct glist *l)
+{
+	struct g *g = l->head;
+
+	if (!g)
+		return NULL;
+	l->head = g->next;
+	if (!l->head)
+		l->tail = NULL;
+	l->count--;
+	return g;
+}
+
+/* All of from to the end of l; from is empty then. */
+static inline void glist_append(struct glist *l, struct glist *from)
+{
+	if (!from->head)
+		return;
+	if (l->tail)
+		l->tail->next = from->head;
+	else
+		l->head = from->head;
+	l->tail = from->tail;
+	l->count += from->count;
+	*from = (struct glist){ 0 };
+}
+
+/* What whoever runs next on the M does first. */
+enum after_kind { AFTER_NOTHING, AFTER_UNLOCK, AFTER_PARK, AFTER_YIELD, AFTER_DEAD };
+
+struct m {
+	/* owner */
+	struct g *g;        /* the G that runs on it; NULL on g0 */
+	struct p *p;        /* the P it holds, or NULL */
+	enum after_kind after;
+	struct g *after_g;
+	struct lock *after_lock;
+	void *g0_sp;        /* g0's stack from here down is free; resuming it ends the M */
+	bool spinning;      /* counted in sched.spinning */
+	bool called;        /* woken to look for work */
+	int64_t stole_at;   /* when it last stole something; 0: not since it last looked */
+	uint64_t steals;
+	uint32_t random;
+	struct fiber g0_fiber;
+	/* sched, then handed over by wake */
+	struct p *next_p;
+	struct m *idle_next;
+	struct note wake;
+	/* atomic: someone wants this M to look up: the runtime stops */
+	uint32_t stop;
+	struct m *all_next; /* sched */
+	os_thread thread;
+	bool own_thread;    /* fixed: false for the thread that called gort_run */
+	uint32_t ended;     /* atomic: it will touch nothing of the runtime again but itself */
+	struct os_altstack altstack;
+	bool has_altstack;
+};
+
+/* A timer node, embedded in whatever waits. Fields under the heap's lock. */
+struct timer {
+	int64_t when;
+	struct p *p;     /* atomic: whose heap; changes under both heaps' locks */
+	uint32_t index;  /* place in the heap; TIMER_IDLE if in none */
+	/* Called under the heap's lock after removal; appends whom it woke to ready. */
+	void (*fire)(struct timer *t, struct glist *ready);
+};
+#define TIMER_IDLE UINT32_MAX
+
+struct timer_entry {
+	int64_t when;
+	struct timer *timer;
+};
+
+struct timer_heap {
+	struct lock lock;
+	uint32_t count, room;
+	struct timer_entry *entries;
+	int64_t next; /* atomic: entries[0].when, or OS_FOREVER */
+};
+
+struct p {
+	/* owner, but for runnext and attention */
+	struct g *runnext;     /* atomic: the G woken last; owner puts, owner or thief takes */
+	uint32_t ticks;        /* picks left until it looks around */
+	uint32_t attention;    /* atomic: sysmon or a stop want the owner on g0 */
+	struct g *free_gs;     /* warm goroutines of the default size */
+	uint32_t free_count;
+	uint32_t eager;        /* atomic: its runnext aged twice running: wakes call a P at once */
+	uint32_t picks;        /* atomic, written by owner: Gs run, for sysmon */
+	uint64_t next_id, end_id;
+	uint64_t created, ended; /* atomic, written by owner */
+	uint32_t id;
+	uint32_t serve_oldest; /* atomic: sysmon saw the deque's oldest wait for a slice */
+	aligned_line struct mem_cache cache;
+	aligned_line struct ring ring; /* woken goroutines, FIFO */
+	aligned_line struct deque deque; /* spawned ones: owner takes the newest, thieves the oldest */
+	aligned_line struct timer_heap timers;
+	/* What sysmon saw at its last look. sysmon */
+	aligned_line struct {
+		struct g *runnext;
+		uint32_t picks, head, aged_runs;
+		bool ring, deque, counted;
+		uint64_t top;
+		int64_t top_since;
+	} seen;
+	uint32_t aged;         /* atomic: sysmon found its work old: thieves need not wait */
+	/* sched */
+	struct p *idle_next;
+	bool idle;             /* in the list */
+	bool on_its_way;       /* waits for the creator */
+	struct m *m;           /* atomic, written under sched.lock: who holds it; NULL if idle */
+};
+
+struct sched {
+	/* Read by every wake, written when an M goes idle or wakes. atomic */
+	aligned_line uint32_t idle_ps; /* written under lock */
+	uint32_t spinning;
+	uint32_t quiet;        /* the last callers found nothing worth taking: let sysmon call */
+	uint32_t lazy;         /* sysmon sleeps long: work that may age must wake it */
+	int64_t watch;         /* sysmon wakes by then: an earlier timer must wake it. INT64_MIN: awake */
+	uint32_t stopping;
+	uint32_t global_count; /* written under lock */
+	/* sched */
+	aligned_line struct lock lock;
+	struct glist global;
+	struct p *idle_p;
+	struct m *idle_m;
+	struct m *poller;      /* the idle M that sleeps until the earliest timer */
+	int64_t poll_until;
+	struct m *all_m;
+	uint32_t m_count;      /* not ended */
+	struct p *wants_m[MAX_PROCS]; /* Ps for which the creator must make an M */
+	uint32_t wants_count;
+	/* fixed while the runtime runs */
+	struct p *all_p[MAX_PROCS]; /* atomic pointers: filled under lock, never emptied until the end */
+	uint32_t p_count;      /* atomic: entries of all_p */
+	uint32_t procs;        /* atomic: GOMAXPROCS; written under lock */
+	size_t stack_size;
+	void (*on_panic)(const char *, uint64_t);
+	sigset_t signal_mask;  /* the program's; each M's */
+	/* atomic */
+	uint64_t next_id;
+	uint64_t guest_created;
+	uint32_t guests;       /* guests between rt_enter and rt_leave */
+	uint32_t closing;      /* guests wait: goroutines are being freed */
+	uint32_t running;
+};
+
+extern struct sched gort__sched;
+
+/* ---- who am I. Re-read after every switch: arch_self cannot be cached. */
+static inline struct m *m_self(void)
+{
+	return arch_self();
+}
+
+/* ---- entering and leaving gort. Every public function that touches an object shared with other
+ * goroutines stands between the two; what is passed to leave is what enter gave. Here a goroutine
+ * learns that the runtime stops; here guests are counted, so that the runtime's end can wait until
+ * none of them is about to wake a goroutine that will be freed. NULL: a guest. */
+void gort__stop_here(struct m *m) __attribute__((noreturn));
+void gort__guest_enter(void);
+void gort__guest_leave(void);
+
+static inline struct m *rt_enter(void)
+{
+	struct m *m = m_self();
+
+	if (unlikely(!m))
+		gort__guest_enter();
+	else if (unlikely(load_relaxed(&m->stop)))
+		gort__stop_here(m);
+	return m;
+}
+
+static inline void rt_leave(struct m *m)
+{
+	if (unlikely(!m))
+		gort__guest_leave();
+}
+
+/* The caches of whoever calls: NULL for guests. */
+static inline struct mem_cache *cache_of(struct m *m)
+{
+	return m ? &m->p->cache : NULL;
+}
+
+/* ---- proc.c */
+static inline void g_set_state(struct g *g, enum g_state to)
+{
+#ifdef GORT_CHECKED
+	static const uint8_t from[] = { [G_FREE] = 1 << G_DEAD | 1 << G_RUNNABLE,
+		                        [G_RUNNABLE] = 1 << G_FREE | 1 << G_WAITING | 1 << G_RUNNING,
+		                        [G_RUNNING] = 1 << G_RUNNABLE,
+		                        [G_WAITING] = 1 << G_RUNNING,
+		                        [G_DEAD] = 1 << G_RUNNING };
+	uint32_t now = load_relaxed(&g->state);
+
+	if (unlikely(!(from[to] & 1u << now)))
+		gort__fatal("internal error: goroutine %u goes from state %u to %u", g->id,
+		            (uint64_t)now, (uint64_t)to);
+#endif
+	store_relaxed(&g->state, (uint32_t)to);
+}
+
+_Noreturn void gort__schedule(void *m); /* on g0 */
+void gort__g_entry(void *g);            /* the first frame of each goroutine */
+_Noreturn void gort__g_exit(struct g *g);
+void gort__g_start(struct m *m, struct g *g); /* queue a new one; m NULL: from a guest */
+/* Make g runnable. It has left its stack. m: the caller's, NULL for a guest. */
+void gort__ready(struct m *m, struct g *g);
+void gort__ready_list(struct m *m, struct glist *list); /* all of it; WAITING ones */
+void gort__wake_list(struct m *m, struct glist *list);  /* the same; a single one as gort__ready */
+void gort__global_put(struct glist *list);              /* RUNNABLE ones */
+void gort__park(struct lock *held, bool racy, enum g_why why);
+void gort__yield(struct m *m);
+void gort__wake_p(void);
+
+/* True if p holds work that a thief could take. */
+static inline bool p_has_work(struct p *p)
+{
+	return load_relaxed(&p->runnext) || ring_len(&p->ring) || deque_len(&p->deque);
+}
+
+/* ---- g.c */
+/* A new goroutine that will run fn(arg), or with copy != 0 fn(pointer to a copy of so many bytes at
+ * arg); not queued yet. stack_size 0: the default. NULL: out of memory. */
+struct g *gort__g_new(struct m *m, gort_func fn, void *arg, size_t copy, size_t stack_size);
+void gort__g_drop(struct m *m, struct g *g); /* one that was never started */
+_Noreturn void gort__g_finish(struct g *g); /* the end of the running goroutine: defers, task, exit */
+void gort__g_name(struct g *g, const char *name);
+bool gort__running(void);                   /* between rt_enter and rt_leave: goroutines can be made */
+
+/* ---- m.c */
+struct m *gort__m_new(bool own_thread);
+void gort__m_free(struct m *m);
+void gort__m_run(struct m *m); /* on the M's own thread, with a P or none; returns when it ends */
+/* Under sched.lock. */
+struct m *gort__m_idle_get(void);
+void gort__m_idle_put(struct m *m);
+void gort__m_idle_remove(struct m *m);
+void gort__m_give(struct m *m, struct p *p, bool spinning);
+void gort__creator_ask(struct p *p); /* p gets an M soon, which counts as spinning already */
+int gort__creator_start(void);
+void gort__creator_stop(void);
+int gort__m_thread(struct p *p, bool spinning); /* may lock in libc. -ENOMEM, -EAGAIN */
+
+/* ---- procs.c. get, put under sched.lock */
+struct p *gort__p_get(void);   /* an idle P, or NULL */
+void gort__p_put(struct p *p); /* its queues are empty */
+void gort__p_retire(struct m *m); /* m gives up a P beyond GOMAXPROCS, with all that is in it */
+int gort__procs_init(uint32_t n);
+int gort__procs_set(uint32_t n);
+void gort__procs_free(void);
+
+/* ---- timers.c: heaps of embedded nodes, see there */
+int gort__timer_add(struct m *m, struct timer *t); /* into m's P's heap. -ENOMEM */
+bool gort__timer_del(struct timer *t); /* true: it had not fired. After it fire has let go of t */
+void gort__timers_run(struct p *p, int64_t now, struct glist *ready);
+void gort__timers_move(struct p *from, struct p *to);
+int64_t gort__timers_next(void);       /* the earliest of all Ps; OS_FOREVER */
+void gort__timers_covered(struct p *p); /* p goes on running: let sysmon watch its timers */
+
+/* ---- sysmon.c */
+int gort__sysmon_start(void);
+void gort__sysmon_stop(void);
+void gort__sysmon_kick(void); /* wake it if it is lazy */
+
+/* ---- local.c: defers, tries, panics, goroutine-local values */
+struct defer {
+	struct defer *next;
+	gort_func fn;
+	void *arg;
+	bool embedded; /* lies on a stack: not freed */
+};
+struct local *gort__local(void); /* the goroutine's, or the thread's */
+/* Run fn(arg) by gort__defer_end, or else when the goroutine or the innermost try ends. d is the
+ * caller's memory, and must last till then. */
+void gort__defer_push(struct local *l, struct defer *d, gort_func fn, void *arg);
+void gort__defer_end(struct local *l, struct defer *d);
+void gort__local_end(struct local *l); /* run all defers, then destructors */
+
+/* ---- sync/task.c */
+void gort__task_end(struct gort_task *t, int result);
+
+/* ---- init.c */
+void gort__main_ended(struct g *g); /* stop the runtime */
+void gort__m_ended(struct m *m);    /* the last act of an M's thread */
+_Noreturn void gort__misuse(const char *call, const char *what); /* the caller's bug; names the G */
+
+#endif

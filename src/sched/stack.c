@@ -1,0 +1,368 @@
+/*
+ * stack.c - goroutines and their stacks, from address space to warm reuse.
+ *
+ * A slot is: guard (16 KiB, no access) | usable bytes, a power of two | one page whose top holds the
+ * struct g. The G lies at the top of its own stack, so an idle goroutine dirties one page. Slots of
+ * one size are carved from chunks: reserved without access, made accessible and guarded BATCH
+ * slots at a time, never moved. Pages come by faults.
+ *
+ *   chunk: carved | carved, cold | ... | not carved yet
+ *
+ * A free G is in one of three places:
+ *   a P's list (default size only; owner), up to KEEP of them: no lock
+ *   the pool's warm list (under its lock), linked through the Gs, pages still there
+ *   cold: its pages were given back, G included; the chunk's bitmap knows it. A chunk that is cold
+ *   throughout is unmapped, and with it its page tables.
+ *
+ * sysmon trims: what lay in a warm list since its last look without being needed goes cold.
+ *
+ * Guards cost no mapping each where the kernel has MADV_GUARD_INSTALL; where none can be made, a
+ * canary word at the low end is checked at each switch.
+ *
+ * Invariant: everything in a G but chunk, low, stack_size, canary, word is set anew by
+ * gort__g_new; word's turns go on across lives while the page is warm. A cold G's word starts at 0
+ * again, which is sound: no wait of an earlier life is armed any more (park.h, 4).
+ */
+#include "sched/stack.h"
+
+#include <string.h>
+
+#define BATCH 32u
+#define KEEP 128u        /* free Gs that a P keeps */
+#define WARM_KEPT 256u   /* free Gs that a pool keeps warm for good */
+#define CHUNK_MAX 4096u  /* slots */
+#define CHUNK_BYTES ((size_t)1 << 31)
+#define CLASSES 17u      /* 16 KiB to 1 GiB */
+#define CANARY UINT64_C(0x6761746f6e6c6567)
+#define G_ROOM ((size_t)4096)
+
+_Static_assert(sizeof(struct g) <= 1024, "a G must leave room for frames in its page");
+
+struct chunk {
+	struct chunk *next;
+	char *base;
+	size_t stride;
+	uint32_t slots, carved, cold_count;
+	uint32_t class;
+	enum os_guard guard;
+	uint64_t cold[]; /* one bit a slot */
+};
+
+static struct pool {
+	struct lock lock;
+	struct glist warm;
+	uint32_t least; /* fewest warm ones since the last trim */
+	struct chunk *chunks;
+	uint32_t chunk_slots; /* of the next chunk */
+	uint32_t cold_count;
+} pools[CLASSES];
+
+static uint32_t class_of(size_t size)
+{
+	uint32_t class = 0;
+
+	while ((STACK_MIN << class) < size)
+		class ++;
+	return class;
+}
+
+static size_t class_size(uint32_t class)
+{
+	return STACK_MIN << class;
+}
+
+static size_t chunk_meta(uint32_t slots)
+{
+	return sizeof(struct chunk) + (slots + 63) / 64 * sizeof(uint64_t);
+}
+
+static struct g *slot_g(const struct chunk *c, uint32_t i)
+{
+	return (struct g *)((c->base + (i + 1) * c->stride - sizeof(struct g)) - 
+	                    ((uintptr_t)(c->base + (i + 1) * c->stride - sizeof(struct g)) % 64));
+}
+
+static uint32_t slot_index(const struct g *g)
+{
+	return (uint32_t)((size_t)((const char *)g - g->chunk->base) / g->chunk->stride);
+}
+
+static struct chunk *chunk_new(struct pool *pool, uint32_t class)
+{
+	size_t page = os_page_size();
+	size_t stride = align_up(STACK_GUARD, page) + class_size(class) + align_up(G_ROOM, page);
+	uint32_t slots = pool->chunk_slots ? pool->chunk_slots : BATCH;
+	struct chunk *c;
+
+	while (slots > 1 && slots * stride > CHUNK_BYTES)
+		slots /= 2;
+	c = mem_alloc(NULL, chunk_meta(slots));
+	if (!c)
+		return NULL;
+	memset(c, 0, chunk_meta(slots));
+	c->base = os_reserve(slots * stride);
+	if (!c->base && slots > BATCH) { /* address space is short: try a small one */
+		mem_free(NULL, c, chunk_meta(slots));
+		pool->chunk_slots = BATCH;
+		return chunk_new(pool, class);
+	}
+	if (!c->base) {
+		mem_free(NULL, c, chunk_meta(slots));
+		return NULL;
+	}
+	c->slots = slots;
+	c->stride = stride;
+	c->class = class;
+	c->next = pool->chunks;
+	pool->chunks = c;
+	pool->chunk_slots = slots * 2 < CHUNK_MAX ? slots * 2 : CHUNK_MAX;
+	return c;
+}
+
+/* Make the next slots of c usable. Guards are per batch: the kind may change within a chunk. */
+static bool chunk_carve(struct chunk *c)
+{
+	uint32_t n = c->slots - c->carved < BATCH ? c->slots - c->carved : BATCH;
+	char *base = c->base + c->carved * c->stride;
+
+	if (os_commit(base, n * c->stride) < 0)
+		return false;
+	c->guard = os_guard_many(base, c->stride, STACK_GUARD, n);
+	for (uint32_t i = c->carved; i < c->carved + n; i++)
+		c->cold[i / 64] |= UINT64_C(1) << i % 64;
+	if (c->guard == OS_GUARD_NONE)
+		for (uint32_t i = 0; i < n; i++)
+			*(uint64_t *)(base + i * c->stride + STACK_GUARD) = CANARY;
+	c->carved += n;
+	c->cold_count += n;
+	return true;
+}
+
+static struct g *g_from_slot(struct chunk *c, uint32_t i)
+{
+	struct g *g = slot_g(c, i);
+	uint64_t *canary = (uint64_t *)(c->base + i * c->stride + STACK_GUARD);
+
+	c->cold[i / 64] &= ~(UINT64_C(1) << i % 64);
+	c->cold_count--;
+	memset(g, 0, sizeof *g);
+	g->chunk = c;
+	g->low = (char *)canary;
+	g->stack_size = class_size(c->class);
+	g->canary = NULL;
+	if (c->guard == OS_GUARD_NONE) {
+		*canary = CANARY;
+		g->canary = canary;
+	}
+	return g;
+}
+
+static struct g *take_cold(struct pool *pool)
+{
+	struct chunk *c;
+
+	for (c = pool->chunks; c; c = c->next) {
+		if (c->cold_count == 0)
+			continue;
+		for (uint32_t word = 0; word * 64 < c->slots; word++)
+			if (c->cold[word]) {
+				pool->cold_count--;
+				return g_from_slot(c, word * 64 + (uint32_t)__builtin_ctzll(c->cold[word]));
+			}
+	}
+	return NULL;
+}
+
+/* Under the pool's lock. */
+static struct g *take_or_make(struct pool *pool, uint32_t class)
+{
+	struct g *g = glist_pop(&pool->warm);
+	struct chunk *c = pool->chunks;
+	uint32_t carved;
+
+	if (g) {
+		if (pool->warm.count < pool->least)
+			pool->least = pool->warm.count;
+		return g;
+	}
+	if (pool->cold_count)
+		return take_cold(pool);
+	if (!c || c->carved == c->slots)
+		c = chunk_new(pool, class);
+	if (!c)
+		return NULL;
+	carved = c->carved;
+	if (!chunk_carve(c))
+		return NULL;
+	pool->cold_count += c->carved - carved;
+	return take_cold(pool);
+}
+
+struct g *gort__stack_get(struct m *m, size_t size)
+{
+	uint32_t class = class_of(size);
+	struct pool *pool = &pools[class];
+	struct g *g, *more;
+
+	lock_acquire(&pool->lock);
+	g = take_or_make(pool, class);
+	if (m && class == class_of(gort__sched.stack_size)) /* warm ones for the next spawns */
+		while (m->p->free_count < KEEP / 2 && (more = glist_pop(&pool->warm)) != NULL) {
+			more->next = m->p->free_gs;
+			m->p->free_gs = more;
+			m->p->free_count++;
+		}
+	if (pool->warm.count < pool->least)
+		pool->least = pool->warm.count;
+	lock_release(&pool->lock);
+	return g;
+}
+
+static void to_pool(struct glist *list)
+{
+	struct pool *pool = &pools[list->head->chunk->class];
+
+	lock_acquire(&pool->lock);
+	list->tail->next = pool->warm.head; /* in front: the warmest are used first */
+	pool->warm.head = list->head;
+	if (!pool->warm.tail)
+		pool->warm.tail = list->tail;
+	pool->warm.count += list->count;
+	lock_release(&pool->lock);
+}
+
+static void keep_few(struct p *p, uint32_t few)
+{
+	struct glist list = { 0 };
+	struct g *g;
+
+	while (p->free_count > few) {
+		g = p->free_gs;
+		p->free_gs = g->next;
+		p->free_count--;
+		glist_push(&list, g);
+	}
+	if (list.count)
+		to_pool(&list);
+}
+
+void gort__stack_put(struct m *m, struct g *g)
+{
+	struct glist one = { 0 };
+
+	fiber_destroy(&g->fiber);
+	g_set_state(g, G_FREE);
+	fiber_poison(g->low, (size_t)((char *)g - g->low));
+	if (m && g->stack_size == gort__sched.stack_size) {
+		g->next = m->p->free_gs;
+		m->p->free_gs = g;
+		if (unlikely(++m->p->free_count > KEEP))
+			keep_few(m->p, KEEP / 2);
+		return;
+	}
+	glist_push(&one, g);
+	to_pool(&one);
+}
+
+void gort__stack_flush(struct p *p)
+{
+	keep_few(p, 0);
+}
+
+static void chunk_free(struct chunk *c)
+{
+	fiber_unpoison(c->base, c->slots * c->stride);
+	os_unmap(c->base, c->slots * c->stride);
+	mem_free(NULL, c, chunk_meta(c->slots));
+}
+
+/* Under the pool's lock: c is cold throughout. */
+static void chunk_drop(struct pool *pool, struct chunk *c)
+{
+	struct chunk **link = &pool->chunks;
+
+	if (link[0] == c && !c->next)
+		return; /* the last one stays */
+	while (*link != c)
+		link = &(*link)->next;
+	*link = c->next;
+	pool->cold_count -= c->cold_count;
+	chunk_free(c);
+}
+
+static void make_cold(struct pool *pool, struct g *g)
+{
+	struct chunk *c = g->chunk;
+	uint32_t i = slot_index(g);
+	char *low = g->low;
+
+	fiber_unpoison(low, (size_t)((char *)g - low));
+	os_discard(low, (size_t)(c->base + (i + 1) * c->stride - low)); /* g is gone */
+	lock_acquire(&pool->lock);
+	c->cold[i / 64] |= UINT64_C(1) << i % 64;
+	c->cold_count++;
+	pool->cold_count++;
+	if (c->cold_count == c->carved && c->carved == c->slots)
+		chunk_drop(pool, c);
+	lock_release(&pool->lock);
+}
+
+uint32_t gort__stacks_trim(uint32_t most)
+{
+	uint32_t left = 0;
+
+	for (struct pool *pool = pools; pool < pools + CLASSES; pool++) {
+		struct glist list = { 0 };
+		uint32_t unused;
+
+		lock_acquire(&pool->lock);
+		unused = pool->least > WARM_KEPT ? pool->least - WARM_KEPT : 0;
+		for (uint32_t i = 0; i < unused && i < most; i++)
+			glist_push(&list, glist_pop(&pool->warm));
+		left += unused - list.count;
+		pool->least = pool->warm.count;
+		lock_release(&pool->lock);
+		for (struct g *g; (g = glist_pop(&list)) != NULL;)
+			make_cold(pool, g);
+	}
+	return left;
+}
+
+void gort__stacks_each(void (*fn)(struct g *g))
+{
+	for (struct pool *pool = pools; pool < pools + CLASSES; pool++)
+		for (struct chunk *c = pool->chunks; c; c = c->next)
+			for (uint32_t i = 0; i < c->carved; i++)
+				if (!(c->cold[i / 64] & UINT64_C(1) << i % 64) &&
+				    load_relaxed(&slot_g(c, i)->state) != G_FREE)
+					fn(slot_g(c, i));
+}
+
+static bool chunk_kept(struct chunk *c, bool (*keep)(struct g *g))
+{
+	for (uint32_t i = 0; i < c->carved; i++)
+		if (!(c->cold[i / 64] & UINT64_C(1) << i % 64) && keep(slot_g(c, i)))
+			return true;
+	return false;
+}
+
+void gort__stacks_free(bool (*keep)(struct g *g))
+{
+	for (struct pool *pool = pools; pool < pools + CLASSES; pool++) {
+		for (struct chunk *c = pool->chunks, *next; c; c = next) {
+			next = c->next;
+			if (!chunk_kept(c, keep))
+				chunk_free(c);
+		}
+		memset(pool, 0, sizeof *pool);
+		pool->lock.rank = RANK_STACKS;
+	}
+}
+
+rare void gort__stack_check(struct g *g)
+{
+	if (*g->canary != CANARY)
+		gort__fatal("stack overflow: goroutine %u (%s) used more than its stack of %u bytes; "
+		            "raise it by gort_attr.stack_size, gort_options.stack_size or GORT_STACK",
+		            g->id, g->name, (uint64_t)g->stack_size);
+}

@@ -1,0 +1,240 @@
+/*
+ * sysmon.c - the monitor: a thread without a P that sees to what the Ms cannot see while each of
+ * them runs a goroutine.
+ *
+ *  - Work that has aged at a running P while another P idles: it marks the P (aged) and sends an M.
+ *    Aged is what was there at two looks with nothing moved between. A P whose runnext has aged
+ *    twice running becomes eager: its wakes call a P at once, until a direct switch succeeds.
+ *  - The deque's oldest: when it has waited a SLICE, the P is told to run it next.
+ *  - Timers that come due at a P that runs one goroutine for long.
+ *  - Stacks that nobody uses any more go cold.
+ *
+ * How often it looks:
+ *    some P idles, another runs   every LOOK; every LOOK_BUSY while switches follow quickly
+ *    all Ps run                   every SLICE, or at the earliest timer
+ *    all Ps idle                  every SLICE for a while, then not at all: an idle program uses
+ *                                 no CPU. The poller (proc.c) waits for timers then
+ * A sleep of a SLICE or more is lazy. It is announced (lazy, watch), then comes a full fence, then a
+ * last look; whoever queues work while a P idles, or sets an earlier timer, kicks. The argument
+ * stands in proc.c (b1-b9) and timers.c (c1-c6).
+ *
+ * Callers: its own thread; gort__sysmon_kick from anyone. It takes sched.lock for moments only.
+ */
+#include "sched/stack.h"
+
+#include <errno.h>
+
+#define sched gort__sched
+#define LOOK (40 * GORT_US)
+#define LOOK_BUSY (100 * GORT_US)
+#define SLICE (10 * GORT_MS)
+#define QUIET_LOOKS 50    /* looks without anything to see before it gets lazy */
+#define IDLE_TRIMS 2      /* trims with all idle, before it sleeps without end */
+#define BUSY_PICKS 20     /* picks between two looks: switches follow quickly */
+#define TRIM_EVERY (250 * GORT_MS)
+#define TRIM_MOST 1024u
+
+static struct {
+	os_thread thread;
+	struct note kicked; /* ends a lazy sleep */
+	struct note pause;  /* ends a short one: only at the end */
+	int64_t trimmed_at;
+	uint32_t trim_left; /* stacks that could have gone cold at the last trim */
+	uint32_t idle_trims; /* trims since a P ran */
+} sysmon;
+
+struct look {
+	bool running;   /* some P runs */
+	bool work;      /* some P has work queued, or the global queue has */
+	bool aged;      /* ... and it needs another P */
+	bool busy;      /* switches follow quickly */
+	bool moved;     /* something ran since the last look */
+};
+
+static bool ring_aged(struct p *p)
+{
+	uint32_t head = ring_head(&p->ring);
+	bool old = ring_len(&p->ring) && p->seen.ring && head == p->seen.head;
+
+	p->seen.ring = ring_len(&p->ring) != 0;
+	p->seen.head = head;
+	return old;
+}
+
+static bool deque_aged(struct p *p, int64_t now)
+{
+	uint64_t top = deque_top(&p->deque);
+	bool some = deque_len(&p->deque) != 0;
+	bool old = some && p->seen.deque && top == p->seen.top;
+
+	if (!old)
+		p->seen.top_since = now;
+	if (old && now - p->seen.top_since >= SLICE) {
+		p->seen.top_since = now;
+		store_relaxed(&p->serve_oldest, 1);
+		store_relaxed(&p->attention, 1);
+	}
+	p->seen.deque = some;
+	p->seen.top = top;
+	return old;
+}
+
+static bool runnext_aged(struct p *p, bool moved)
+{
+	struct g *g = load_relaxed(&p->runnext);
+	bool old = g && g == p->seen.runnext && !moved;
+
+	if (old && !p->seen.counted) { /* once per goroutine that waits there */
+		p->seen.counted = true;
+		if (++p->seen.aged_runs >= 2)
+			store_relaxed(&p->eager, 1);
+	} else if (!old) {
+		if (moved && !p->seen.counted)
+			p->seen.aged_runs = 0;
+		p->seen.counted = false;
+	}
+	p->seen.runnext = g;
+	return old;
+}
+
+static void look_at(struct p *p, int64_t now, struct look *l)
+{
+	uint32_t picks = load_relaxed(&p->picks);
+	uint32_t moved = picks - p->seen.picks;
+	bool aged;
+
+	l->running |= load_relaxed(&p->m) != NULL;
+	l->work |= p_has_work(p);
+	l->moved |= moved != 0;
+	l->busy |= moved > BUSY_PICKS;
+	aged = runnext_aged(p, moved != 0);
+	aged |= ring_aged(p);
+	aged |= deque_aged(p, now);
+	if (load_acquire(&p->timers.next) <= now) {
+		store_relaxed(&p->attention, 1);
+		aged = true;
+	} else if (aged) {
+		store_relaxed(&p->aged, 1);
+	}
+	l->aged |= aged;
+	p->seen.picks = picks;
+}
+
+static struct look look(int64_t now)
+{
+	uint32_t n = load_acquire(&sched.p_count);
+	struct look l = { 0 };
+
+	for (uint32_t i = 0; i < n; i++)
+		look_at(load_relaxed(&sched.all_p[i]), now, &l);
+	if (load_relaxed(&sched.global_count))
+		l.work = l.aged = true;
+	if (l.aged && load_relaxed(&sched.idle_ps))
+		gort__wake_p();
+	return l;
+}
+
+/* The earliest timer that no poller sleeps for. Under sched.lock. */
+static int64_t uncovered_timer(void)
+{
+	int64_t next = gort__timers_next();
+
+	return sched.poller && sched.poll_until <= next ? OS_FOREVER : next;
+}
+
+/* The last look before a lazy sleep (b3, c6): is there anything that needs a quick look again? */
+static bool may_sleep(int64_t until)
+{
+	uint32_t n = load_acquire(&sched.p_count);
+	bool covered;
+
+	if (load_relaxed(&sched.stopping))
+		return false;
+	for (uint32_t i = 0; load_relaxed(&sched.idle_ps) && i < n; i++)
+		if (p_has_work(load_relaxed(&sched.all_p[i])))
+			return false;
+	lock_acquire(&sched.lock);
+	covered = uncovered_timer() >= until;
+	lock_release(&sched.lock);
+	return covered;
+}
+
+static void sleep_lazily(int64_t most)
+{
+	int64_t until;
+
+	note_clear(&sysmon.kicked);
+	lock_acquire(&sched.lock); /* against a poller that leaves (poll_end) */
+	until = uncovered_timer();
+	until = until < most ? until : most;
+	store_relaxed(&sched.watch, until); /* c4 */
+	store_relaxed(&sched.lazy, 1);      /* b1 */
+	lock_release(&sched.lock);
+	os_membarrier();                    /* b2, c5 */
+	if (may_sleep(until))               /* b3, c6 */
+		note_sleep(&sysmon.kicked, until);
+	store_relaxed(&sched.lazy, 0);
+	store_relaxed(&sched.watch, INT64_MIN);
+}
+
+void gort__sysmon_kick(void)
+{
+	uint32_t lazy = 1;
+
+	if (cas_seq(&sched.lazy, &lazy, 0))
+		note_wake(&sysmon.kicked);
+}
+
+static void trim(int64_t now)
+{
+	if (sysmon.trim_left == 0 && now - sysmon.trimmed_at < TRIM_EVERY)
+		return;
+	sysmon.trimmed_at = now;
+	sysmon.idle_trims++;
+	sysmon.trim_left = gort__stacks_trim(TRIM_MOST);
+}
+
+static void sysmon_main(void *arg)
+{
+	uint32_t quiet = 0;
+	struct look l;
+	int64_t now;
+
+	(void)arg;
+	os_thread_name("gort-sysmon");
+	os_thread_timer_slack(1);
+	while (!load_acquire(&sched.stopping)) {
+		now = os_now();
+		l = look(now);
+		trim(now);
+		if (l.running) {
+			sysmon.idle_trims = 0;
+			quiet = l.work || l.moved ? 0 : quiet + 1;
+			if (load_relaxed(&sched.idle_ps) == 0 || quiet > QUIET_LOOKS)
+				sleep_lazily(now + SLICE);
+			else
+				note_sleep(&sysmon.pause, now + (l.busy && !l.aged ? LOOK_BUSY : LOOK));
+		} else {
+			bool done = sysmon.idle_trims > IDLE_TRIMS && sysmon.trim_left == 0;
+
+			sleep_lazily(done ? OS_FOREVER : now + SLICE);
+		}
+	}
+}
+
+int gort__sysmon_start(void)
+{
+	note_clear(&sysmon.kicked);
+	note_clear(&sysmon.pause);
+	sysmon.trimmed_at = os_now();
+	sysmon.trim_left = sysmon.idle_trims = 0;
+	return os_thread_start(&sysmon.thread, sysmon_main, NULL, 0);
+}
+
+/* stopping is set. */
+void gort__sysmon_stop(void)
+{
+	note_wake(&sysmon.pause);
+	note_wake(&sysmon.kicked);
+	os_thread_join(&sysmon.thread);
+}

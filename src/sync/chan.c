@@ -1,0 +1,339 @@
+/*
+ * chan.c - channels: Go's, with deadlines, for goroutines and plain threads alike.
+ *
+ *  1. Everything is under c->lock, but refs, and count and closed for those that only look.
+ *  2. At least one of recvq and sendq is empty. If anyone waits to receive, the buffer is empty; if
+ *     anyone waits to send, it is full.
+ *  3. A value moves by one copy: into the buffer, out of it, or from the sender's stack to the
+ *     receiver's. Whoever takes a node out of a queue and has won its wait (waiter_claim) copies
+ *     before it wakes.
+ *  4. A send that was not received is not sent: senders that wait when the channel is closed get
+ *     -EPIPE and their values stay with them.
+ *  5. Nothing of c is touched after the lock is released, so that a receiver may release the last
+ *     reference as soon as it has its value.
+ *
+ * Memory: one block of gort's allocator, elements behind the header. The queue nodes are the
+ * waiters' own.
+ *
+ * Callers: goroutines and guests. Blocking calls park the goroutine or block the thread.
+ */
+#include "sched/park.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct gort_chan {
+	struct lock lock;
+	uint32_t refs;      /* atomic */
+	uint32_t closed;    /* atomic, written under lock */
+	size_t elem_size;   /* fixed */
+	size_t capacity;    /* fixed */
+	size_t count;       /* atomic, written under lock: elements in the buffer */
+	size_t head;        /* lock: where the next to receive lies */
+	struct waitq recvq; /* lock */
+	struct waitq sendq; /* lock */
+	void (*drop)(void *elem);
+	_Alignas(16) char buffer[];
+};
+
+/* The usual sizes without a call. */
+static inline void copy_elem(void *to, const void *from, size_t size)
+{
+	if (likely(size == 8))
+		memcpy(to, from, 8);
+	else if (size == 4)
+		memcpy(to, from, 4);
+	else if (size == 16)
+		memcpy(to, from, 16);
+	else if (size)
+		memcpy(to, from, size);
+}
+
+static inline char *slot(struct gort_chan *c, size_t i)
+{
+	return c->buffer + i * c->elem_size;
+}
+
+static inline void buffer_put(struct gort_chan *c, const void *elem)
+{
+	size_t at = c->head + c->count;
+
+	if (at >= c->capacity)
+		at -= c->capacity;
+	copy_elem(slot(c, at), elem, c->elem_size);
+	store_relaxed(&c->count, c->count + 1);
+}
+
+static inline void buffer_take(struct gort_chan *c, void *elem)
+{
+	if (likely(elem != NULL))
+		copy_elem(elem, slot(c, c->head), c->elem_size);
+	if (++c->head == c->capacity)
+		c->head = 0;
+	store_relaxed(&c->count, c->count - 1);
+}
+
+static int end_of_wait(int64_t deadline)
+{
+	return deadline == GORT_NOW ? -EAGAIN : -ETIMEDOUT;
+}
+
+static bool passed(int64_t deadline)
+{
+	return deadline != GORT_FOREVER && (deadline == GORT_NOW || deadline <= os_now());
+}
+
+static rare int wait_on_nothing(int64_t deadline)
+{
+	struct m *m;
+	int err;
+
+	if (passed(deadline))
+		return end_of_wait(deadline);
+	m = rt_enter();
+	err = gort__wait_deadline(deadline, WHY_FOREVER);
+	rt_leave(m);
+	return err;
+}
+
+/* ---- send ------------------------------------------------------------------------------------ */
+
+static noinline int send_wait(struct gort_chan *c, const void *elem, int64_t deadline)
+{
+	struct waiter w;
+
+	if (passed(deadline)) {
+		lock_release(&c->lock);
+		return end_of_wait(deadline);
+	}
+	w.elem = (void *)(uintptr_t)elem;
+	return gort__wait(&w, &c->sendq, &c->lock, deadline, WHY_SEND, false);
+}
+
+static inline int send(struct gort_chan *c, const void *elem, int64_t deadline)
+{
+	struct m *m;
+	struct waiter *w;
+	int err = 0;
+
+	if (unlikely(!c))
+		return wait_on_nothing(deadline);
+	m = rt_enter();
+	lock_acquire(&c->lock);
+	if (unlikely(c->closed)) {
+		lock_release(&c->lock);
+		err = -EPIPE;
+	} else if ((w = waitq_claim(&c->recvq)) != NULL) {
+		if (likely(w->elem != NULL))
+			copy_elem(w->elem, elem, c->elem_size);
+		w->status = 0;
+		lock_release(&c->lock);
+		waiter_wake(m, w);
+	} else if (c->count < c->capacity) {
+		buffer_put(c, elem);
+		lock_release(&c->lock);
+	} else {
+		err = send_wait(c, elem, deadline);
+	}
+	rt_leave(m);
+	return err;
+}
+
+GORT_API int gort_chan_send(gort_chan *c, const void *elem)
+{
+	return send(c, elem, GORT_FOREVER);
+}
+
+GORT_API int gort_chan_try_send(gort_chan *c, const void *elem)
+{
+	return send(c, elem, GORT_NOW);
+}
+
+GORT_API int gort_chan_send_until(gort_chan *c, const void *elem, int64_t deadline)
+{
+	int err = send(c, elem, deadline);
+
+	return err == -EAGAIN ? -ETIMEDOUT : err;
+}
+
+/* ---- receive ---------------------------------------------------------------------------------- */
+
+static noinline int recv_wait(struct gort_chan *c, void *elem, int64_t deadline)
+{
+	struct waiter w;
+
+	if (passed(deadline)) {
+		lock_release(&c->lock);
+		return end_of_wait(deadline);
+	}
+	w.elem = elem;
+	return gort__wait(&w, &c->recvq, &c->lock, deadline, WHY_RECV, false);
+}
+
+/* A sender waits: its value goes to the receiver, or behind the buffer's when that has some. */
+static inline void recv_from_sender(struct gort_chan *c, struct waiter *w, void *elem)
+{
+	if (c->capacity == 0) {
+		if (elem)
+			copy_elem(elem, w->elem, c->elem_size);
+	} else {
+		buffer_take(c, elem);
+		buffer_put(c, w->elem);
+	}
+	w->status = 0;
+}
+
+static inline int recv(struct gort_chan *c, void *elem, int64_t deadline)
+{
+	struct m *m;
+	struct waiter *w;
+	int err = 0;
+
+	if (unlikely(!c))
+		return wait_on_nothing(deadline);
+	m = rt_enter();
+	lock_acquire(&c->lock);
+	if (unlikely(c->sendq.head != NULL) && (w = waitq_claim(&c->sendq)) != NULL) {
+		recv_from_sender(c, w, elem);
+		lock_release(&c->lock);
+		waiter_wake(m, w);
+	} else if (c->count) {
+		buffer_take(c, elem);
+		lock_release(&c->lock);
+	} else if (unlikely(c->closed)) {
+		lock_release(&c->lock);
+		err = -EPIPE;
+		if (elem)
+			memset(elem, 0, c->elem_size);
+	} else {
+		err = recv_wait(c, elem, deadline);
+	}
+	rt_leave(m);
+	return err;
+}
+
+GORT_API int gort_chan_recv(gort_chan *c, void *elem)
+{
+	return recv(c, elem, GORT_FOREVER);
+}
+
+GORT_API int gort_chan_try_recv(gort_chan *c, void *elem)
+{
+	return recv(c, elem, GORT_NOW);
+}
+
+GORT_API int gort_chan_recv_until(gort_chan *c, void *elem, int64_t deadline)
+{
+	int err = recv(c, elem, deadline);
+
+	return err == -EAGAIN ? -ETIMEDOUT : err;
+}
+
+/* ---- make, close, drop ------------------------------------------------------------------------- */
+
+static size_t block_size(size_t elem_size, size_t capacity)
+{
+	return sizeof(struct gort_chan) + elem_size * capacity;
+}
+
+GORT_API gort_chan *gort_chan_make(size_t elem_size, size_t capacity)
+{
+	struct m *m;
+	struct gort_chan *c;
+	size_t size;
+
+	if (__builtin_mul_overflow(elem_size, capacity, &size) ||
+	    size > PTRDIFF_MAX - sizeof(struct gort_chan))
+		return NULL;
+	m = rt_enter();
+	c = mem_alloc(cache_of(m), block_size(elem_size, capacity));
+	if (c)
+		*c = (struct gort_chan){ .lock = LOCK_INIT(RANK_OBJECT), .refs = 1,
+			                 .elem_size = elem_size, .capacity = capacity };
+	rt_leave(m);
+	return c;
+}
+
+GORT_API gort_chan *gort_chan_retain(gort_chan *c)
+{
+	if (c)
+		add_relaxed(&c->refs, 1);
+	return c;
+}
+
+static void drop_rest(struct gort_chan *c)
+{
+	while (c->drop && c->count) {
+		c->drop(slot(c, c->head));
+		buffer_take(c, NULL);
+	}
+}
+
+GORT_API void gort_chan_release(gort_chan *c)
+{
+	struct m *m;
+
+	if (!c)
+		return;
+	if (load_acquire(&c->refs) != 1 && sub_acq_rel(&c->refs, 1) != 1)
+		return;
+	if (unlikely(c->recvq.head || c->sendq.head))
+		gort__misuse("gort_chan_release", "the last reference, while somebody waits on the channel");
+	drop_rest(c);
+	m = rt_enter();
+	mem_free(cache_of(m), c, block_size(c->elem_size, c->capacity));
+	rt_leave(m);
+}
+
+GORT_API void gort_chan_on_drop(gort_chan *c, void (*drop)(void *elem))
+{
+	if (!c)
+		gort__misuse("gort_chan_on_drop", "no channel");
+	c->drop = drop;
+}
+
+/* Receivers that wait find the buffer empty (2), so there is nothing left for them. */
+static void end_waits(struct gort_chan *c, struct glist *woken)
+{
+	struct waiter *w;
+
+	while ((w = waitq_claim(&c->recvq)) != NULL) {
+		if (w->elem)
+			memset(w->elem, 0, c->elem_size);
+		waiter_end(w, -EPIPE, woken);
+	}
+	while ((w = waitq_claim(&c->sendq)) != NULL)
+		waiter_end(w, -EPIPE, woken);
+}
+
+GORT_API int gort_chan_close(gort_chan *c)
+{
+	struct glist woken = { 0 };
+	struct m *m;
+	int err = 0;
+
+	if (!c)
+		return -EINVAL;
+	m = rt_enter();
+	lock_acquire(&c->lock);
+	if (c->closed) {
+		err = -EPIPE;
+	} else {
+		store_relaxed(&c->closed, 1);
+		end_waits(c, &woken);
+	}
+	lock_release(&c->lock);
+	gort__ready_list(m, &woken);
+	rt_leave(m);
+	return err;
+}
+
+GORT_API size_t gort_chan_len(const gort_chan *c)
+{
+	return c ? load_relaxed(&c->count) : 0;
+}
+
+GORT_API size_t gort_chan_cap(const gort_chan *c)
+{
+	return c ? c->capacity : 0;
+}
