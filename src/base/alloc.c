@@ -1,11 +1,20 @@
 /*
- * alloc.c - the central lists of alloc.h.
+ * alloc.c - the central lists of alloc.h, and the spans below them.
  *
- * A span is SPAN bytes at a multiple of SPAN: a header, then blocks of one class. So a block's span
- * is found by its address. A span with a free block is in its class's list; one whose blocks are all
- * free goes back to the system, but for one of each class.
+ *   arena  ARENA bytes from the system: its own header, then SPANS spans
+ *   span   SPAN bytes at a multiple of SPAN, so that a block's address gives its span: a header, then
+ *          blocks of one class. Blocks are carved when first wanted: the rest of a span costs no page
+ *   block  used, in a cache, or in its span's list
  *
- * All under the class's lock. Blocks in caches count as used.
+ * Invariants:
+ *  1. A span with a block to give is in its class's list; a full one is in none. One without any
+ *     used block goes back to its arena at once.
+ *  2. An arena with a free span is in the pool's list. Free spans keep their pages up to WARM_SPANS
+ *     in all, the others are discarded. An arena that is free throughout is unmapped, but for one.
+ *  3. Blocks in caches count as used here; mem_in_use takes them off.
+ *
+ * Locks, all RANK_ALLOC, hence taken in order of address: caches (the list of caches) before a
+ * class's before the pool's. Pages are discarded and unmapped with none held.
  */
 #include "base/alloc.h"
 
@@ -14,27 +23,52 @@
 #include "os/os.h"
 
 #define SPAN ((size_t)64 << 10)
-#define HEADER 64u
-#define BATCH(class) (MEM_KEEP(class) / 2)
+#define SPANS 31u
+#define ARENA ((SPANS + 1) * SPAN) /* aligned spans, wherever the mapping lies, and the header */
+#define ALL_SPANS ((UINT32_C(1) << SPANS) - 1)
+#define WARM_SPANS 16u
 
-struct span {
-	struct span *next, *prev; /* in the list, while it has a free block */
-	struct mem_block *free;
-	uint32_t class, used, carved, capacity;
-	bool listed;
+struct arena {
+	struct arena *next, *prev; /* in the pool's list */
+	char *spans;
+	uint32_t free;             /* bits: spans that are free */
+	uint32_t warm;             /* bits: free ones that have their pages */
 };
 
-_Static_assert(sizeof(struct span) <= HEADER, "the header's room");
+struct span {
+	struct span *next, *prev; /* in the class's list; next also in a list of emptied ones */
+	struct mem_block *free;
+	struct arena *arena;
+	uint32_t class, used, carved, capacity;
+#ifdef GORT_CHECKED
+	uint64_t live[SPAN / 16 / 64]; /* atomic bits: blocks that the program has */
+#endif
+};
 
-static struct central {
-	aligned_line struct lock lock;
-	struct span *spans;
-	uint32_t empty; /* spans in the list without a used block */
-	size_t used;
-} central[MEM_CLASSES] = { [0 ... MEM_CLASSES - 1] = { .lock = LOCK_INIT(RANK_ALLOC) } };
+#define HEADER align_up(sizeof(struct span), 64)
+
+static struct {
+	struct lock caches_lock;
+	struct mem_cache *caches;
+	struct mem_class_list {
+		aligned_line struct lock lock;
+		struct span *spans;
+		size_t used; /* blocks */
+	} classes[MEM_CLASSES];
+	aligned_line struct lock pool_lock;
+	struct arena *arenas; /* those with a free span */
+	uint32_t free_arenas; /* free throughout */
+	uint32_t warm;        /* atomic, written under the lock: free spans with pages */
+} central = {
+	.caches_lock = LOCK_INIT(RANK_ALLOC),
+	.classes = { [0 ... MEM_CLASSES - 1] = { .lock = LOCK_INIT(RANK_ALLOC) } },
+	.pool_lock = LOCK_INIT(RANK_ALLOC),
+};
 
 static size_t large_used;   /* atomic */
 static uint32_t fail_after; /* atomic */
+
+/* ---- injected failures, and what checked builds know of each block ---------------------------- */
 
 void mem_fail_after(uint32_t n)
 {
@@ -51,63 +85,183 @@ static bool must_fail(void)
 	return false;
 }
 
-static void list_add(struct central *c, struct span *s)
+static struct span *span_of(const void *p)
 {
-	s->listed = true;
+	return (struct span *)((uintptr_t)p & ~(SPAN - 1));
+}
+
+#ifdef GORT_CHECKED
+bool gort__mem_fails(void)
+{
+	return must_fail();
+}
+
+static uint64_t *live_word(void *p, uint64_t *bit)
+{
+	struct span *s = span_of(p);
+	size_t at = (size_t)((char *)p - (char *)s) - HEADER, size = mem_class_size(s->class);
+
+	if (at % size != 0 || at / size >= s->carved)
+		gort__fatal("internal error: %p is not a block", p);
+	*bit = UINT64_C(1) << at / size % 64;
+	return &s->live[at / size / 64];
+}
+
+void gort__mem_note_alloc(void *p, size_t size)
+{
+	uint64_t bit, *word = live_word(p, &bit);
+
+	(void)size;
+	must(!(or_relaxed(word, bit) & bit));
+}
+
+void gort__mem_note_free(void *p, size_t size)
+{
+	uint64_t bit, *word = live_word(p, &bit);
+
+	if (mem_class(size) != span_of(p)->class)
+		gort__fatal("internal error: block %p of class %u freed with size %u", p,
+		            (uint64_t)span_of(p)->class, (uint64_t)size);
+	if (!(and_acq_rel(word, ~bit) & bit))
+		gort__fatal("internal error: block %p of %u bytes freed twice", p, (uint64_t)size);
+	memset(p, 0xdd, size);
+}
+#endif
+
+/* ---- arenas. Under the pool's lock ----------------------------------------------------------- */
+
+static void arena_link(struct arena *a)
+{
+	a->prev = NULL;
+	a->next = central.arenas;
+	if (a->next)
+		a->next->prev = a;
+	central.arenas = a;
+}
+
+static void arena_unlink(struct arena *a)
+{
+	*(a->prev ? &a->prev->next : &central.arenas) = a->next;
+	if (a->next)
+		a->next->prev = a->prev;
+}
+
+static struct arena *arena_new(void)
+{
+	struct arena *a = os_map(ARENA);
+
+	if (!a)
+		return NULL;
+	a->spans = (char *)align_up((uintptr_t)(a + 1), SPAN);
+	a->free = ALL_SPANS;
+	arena_link(a);
+	central.free_arenas++;
+	return a;
+}
+
+static char *span_take(struct arena *a)
+{
+	unsigned i = (unsigned)__builtin_ctz(a->warm ? a->warm : a->free);
+	uint32_t bit = UINT32_C(1) << i;
+
+	if (a->free == ALL_SPANS)
+		central.free_arenas--;
+	if (a->warm & bit)
+		store_relaxed(&central.warm, central.warm - 1);
+	a->free &= ~bit;
+	a->warm &= ~bit;
+	if (!a->free)
+		arena_unlink(a);
+	return a->spans + i * SPAN;
+}
+
+/* Gives an arena that is to be unmapped. */
+static struct arena *span_give(struct arena *a, uint32_t bit, bool warm)
+{
+	if (!a->free)
+		arena_link(a);
+	a->free |= bit;
+	if (warm) {
+		a->warm |= bit;
+		store_relaxed(&central.warm, central.warm + 1);
+	}
+	if (a->free != ALL_SPANS)
+		return NULL;
+	if (central.free_arenas == 0) {
+		central.free_arenas++;
+		return NULL;
+	}
+	store_relaxed(&central.warm, central.warm - (uint32_t)__builtin_popcount(a->warm));
+	arena_unlink(a);
+	return a;
+}
+
+/* ---- spans ----------------------------------------------------------------------------------- */
+
+static void span_link(struct mem_class_list *c, struct span *s)
+{
 	s->prev = NULL;
 	s->next = c->spans;
-	if (c->spans)
-		c->spans->prev = s;
+	if (s->next)
+		s->next->prev = s;
 	c->spans = s;
 }
 
-static void list_remove(struct central *c, struct span *s)
+static void span_unlink(struct mem_class_list *c, struct span *s)
 {
-	s->listed = false;
-	if (s->prev)
-		s->prev->next = s->next;
-	else
-		c->spans = s->next;
+	*(s->prev ? &s->prev->next : &c->spans) = s->next;
 	if (s->next)
 		s->next->prev = s->prev;
 }
 
-/* SPAN bytes at a multiple of SPAN: twice as much is mapped, and the rest given back. */
-static void *map_span(void)
+/* Under the class's lock. */
+static struct span *span_new(struct mem_class_list *c, unsigned class)
 {
-	char *p = os_map(2 * SPAN), *at;
+	struct span *s = NULL;
+	struct arena *a;
 
-	if (!p)
-		return NULL;
-	at = (char *)align_up((uintptr_t)p, SPAN);
-	if (at > p)
-		os_unmap(p, (size_t)(at - p));
-	if (at + SPAN < p + 2 * SPAN)
-		os_unmap(at + SPAN, (size_t)(p + 2 * SPAN - (at + SPAN)));
-	return at;
-}
-
-static struct span *span_new(struct central *c, unsigned class)
-{
-	struct span *s = map_span();
-
+	lock_acquire(&central.pool_lock);
+	a = central.arenas ? central.arenas : arena_new();
+	if (a)
+		s = (struct span *)span_take(a);
+	lock_release(&central.pool_lock);
 	if (!s)
 		return NULL;
-	*s = (struct span){ .class = class,
-		            .capacity = (uint32_t)((SPAN - HEADER) / mem_class_size(class)) };
-	list_add(c, s);
-	c->empty++;
+	*s = (struct span){ .class = class, .arena = a };
+	s->capacity = (uint32_t)((SPAN - HEADER) / mem_class_size(class));
+	fiber_poison((char *)s + HEADER, SPAN - HEADER);
+	span_link(c, s);
 	return s;
 }
 
-static void span_unmap(void *s)
+/* With no lock held. Nobody sees the span. */
+static void span_end(struct span *s)
 {
+	struct arena *a = s->arena;
+	uint32_t bit = UINT32_C(1) << (size_t)((char *)s - a->spans) / SPAN;
+	bool warm = load_relaxed(&central.warm) < WARM_SPANS;
+
 	fiber_unpoison(s, SPAN);
-	os_unmap(s, SPAN);
+	if (!warm)
+		os_discard(s, SPAN);
+	lock_acquire(&central.pool_lock);
+	a = span_give(a, bit, warm);
+	lock_release(&central.pool_lock);
+	if (a)
+		os_unmap(a, ARENA);
 }
 
-/* Under the class's lock. */
-static struct mem_block *take(struct central *c, unsigned class)
+static void spans_end(struct span *list)
+{
+	for (struct span *s = list, *next; s; s = next) {
+		next = s->next;
+		span_end(s);
+	}
+}
+
+/* ---- blocks. Under the class's lock ---------------------------------------------------------- */
+
+static struct mem_block *block_take(struct mem_class_list *c, unsigned class)
 {
 	struct span *s = c->spans ? c->spans : span_new(c, class);
 	struct mem_block *b;
@@ -115,42 +269,122 @@ static struct mem_block *take(struct central *c, unsigned class)
 	if (!s)
 		return NULL;
 	b = s->free;
-	if (b)
+	if (b) {
 		s->free = b->next;
-	else
-		b = (struct mem_block *)((char *)s + HEADER + s->carved++ * mem_class_size(class));
-	if (s->used++ == 0)
-		c->empty--;
-	if (s->used == s->capacity)
-		list_remove(c, s);
-	c->used += mem_class_size(class);
+	} else {
+		b = (struct mem_block *)((char *)s + HEADER + s->carved * mem_class_size(class));
+		fiber_unpoison(b, sizeof *b);
+		s->carved++;
+	}
+	if (++s->used == s->capacity)
+		span_unlink(c, s);
+	c->used++;
 	return b;
 }
 
-/* Under the class's lock. Gives a span that is to be unmapped. */
-static void *give(struct central *c, struct mem_block *b)
+/* A span that this empties is added to the list *ended. */
+static void block_give(struct mem_class_list *c, struct mem_block *b, struct span **ended)
 {
-	struct span *s = (struct span *)((uintptr_t)b & ~(SPAN - 1));
+	struct span *s = span_of(b);
 
-	must(s->used > 0);
 	b->next = s->free;
 	s->free = b;
-	c->used -= mem_class_size(s->class);
-	if (!s->listed)
-		list_add(c, s);
+	c->used--;
+	if (s->used == s->capacity)
+		span_link(c, s);
 	if (--s->used)
-		return NULL;
-	if (c->empty == 0) {
-		c->empty++;
-		return NULL;
-	}
-	list_remove(c, s);
-	return s;
+		return;
+	span_unlink(c, s);
+	s->next = *ended;
+	*ended = s;
 }
+
+/* ---- caches ---------------------------------------------------------------------------------- */
+
+static uint32_t batch(unsigned class)
+{
+	size_t n = 4096 / mem_class_size(class);
+
+	return n < 1 ? 1 : n > 32 ? 32 : (uint32_t)n;
+}
+
+static uint32_t cached(struct mem_cache *cache, unsigned class)
+{
+	return 2 * batch(class) - load_relaxed(&cache->of[class].room);
+}
+
+static void cache_enlist(struct mem_cache *cache)
+{
+	for (unsigned i = 0; i < MEM_CLASSES; i++)
+		store_relaxed(&cache->of[i].room, 2 * batch(i));
+	lock_acquire(&central.caches_lock);
+	cache->next = central.caches;
+	cache->link = &central.caches;
+	if (cache->next)
+		cache->next->link = &cache->next;
+	central.caches = cache;
+	lock_release(&central.caches_lock);
+	cache->listed = true;
+}
+
+static void cache_delist(struct mem_cache *cache)
+{
+	lock_acquire(&central.caches_lock);
+	*cache->link = cache->next;
+	if (cache->next)
+		cache->next->link = cache->link;
+	lock_release(&central.caches_lock);
+	*cache = (struct mem_cache){ 0 };
+}
+
+static void cache_fill(struct mem_cache *cache, unsigned class, uint32_t n)
+{
+	struct mem_magazine *m = &cache->of[class];
+	struct mem_class_list *c = &central.classes[class];
+	struct mem_block *b;
+
+	lock_acquire(&c->lock);
+	while (n-- > 0 && (b = block_take(c, class)) != NULL) {
+		b->next = m->free;
+		m->free = b;
+		store_relaxed(&m->room, m->room - 1);
+	}
+	lock_release(&c->lock);
+}
+
+static void cache_drain(struct mem_cache *cache, unsigned class, uint32_t n)
+{
+	struct mem_magazine *m = &cache->of[class];
+	struct mem_class_list *c = &central.classes[class];
+	struct span *ended = NULL;
+	struct mem_block *b;
+
+	if (!m->free)
+		return;
+	lock_acquire(&c->lock);
+	while (n-- > 0 && (b = m->free) != NULL) {
+		m->free = b->next;
+		store_relaxed(&m->room, m->room + 1);
+		block_give(c, b, &ended);
+	}
+	lock_release(&c->lock);
+	spans_end(ended);
+}
+
+void mem_cache_flush(struct mem_cache *cache)
+{
+	if (!cache->listed)
+		return;
+	for (unsigned i = 0; i < MEM_CLASSES; i++)
+		cache_drain(cache, i, UINT32_MAX);
+	cache_delist(cache);
+}
+
+/* ---- slow paths ------------------------------------------------------------------------------ */
 
 static void *large_alloc(size_t size)
 {
-	size_t page = os_page_size(), bytes = align_up(size, page);
+	size_t bytes = align_up(size, os_page_size());
 	void *p = bytes < size ? NULL : os_map(bytes);
 
 	if (p)
@@ -166,93 +400,95 @@ static void large_free(void *p, size_t size)
 	os_unmap(p, bytes);
 }
 
+static struct mem_block *take_one(unsigned class)
+{
+	struct mem_class_list *c = &central.classes[class];
+	struct mem_block *b;
+
+	lock_acquire(&c->lock);
+	b = block_take(c, class);
+	lock_release(&c->lock);
+	return b;
+}
+
+static struct mem_block *take_cached(struct mem_cache *cache, unsigned class)
+{
+	struct mem_magazine *m = &cache->of[class];
+	struct mem_block *b;
+
+	if (!cache->listed)
+		cache_enlist(cache);
+	cache_fill(cache, class, batch(class));
+	b = m->free;
+	if (b) {
+		m->free = b->next;
+		store_relaxed(&m->room, m->room + 1);
+	}
+	return b;
+}
+
 rare void *gort__mem_alloc_slow(struct mem_cache *cache, size_t size)
 {
-	unsigned class = mem_class(size);
-	struct central *c = &central[class];
-	struct mem_block *b, *more;
+	struct mem_block *b;
 
 	if (must_fail())
 		return NULL;
 	if (size > MEM_SMALL)
 		return large_alloc(size);
-	lock_acquire(&c->lock);
-	b = take(c, class);
-	for (uint32_t i = 1; b && cache && i < BATCH(class) && (more = take(c, class)) != NULL; i++) {
-		fiber_poison(more, mem_class_size(class));
-		fiber_unpoison(more, sizeof *more);
-		more->next = cache->of[class].free;
-		cache->of[class].free = more;
-		cache->of[class].count++;
-	}
-	lock_release(&c->lock);
+	b = cache ? take_cached(cache, mem_class(size)) : take_one(mem_class(size));
 	if (b)
-		fiber_unpoison(b, size);
+		gort__mem_open(b, size);
 	return b;
 }
 
-static void give_back(struct mem_cache *cache, unsigned class, uint32_t keep)
+static void give_one(void *p, size_t size)
 {
-	struct central *c = &central[class];
-	struct mem_block *b;
-	void *span;
+	struct mem_class_list *c = &central.classes[mem_class(size)];
+	struct span *ended = NULL;
 
-	while (cache->of[class].count > keep) {
-		lock_acquire(&c->lock);
-		span = NULL;
-		while (!span && cache->of[class].count > keep) {
-			b = cache->of[class].free;
-			cache->of[class].free = b->next;
-			cache->of[class].count--;
-			span = give(c, b);
-		}
-		lock_release(&c->lock);
-		if (span)
-			span_unmap(span);
-	}
+	gort__mem_close(p, size);
+	lock_acquire(&c->lock);
+	block_give(c, p, &ended);
+	lock_release(&c->lock);
+	spans_end(ended);
 }
 
 rare void gort__mem_free_slow(struct mem_cache *cache, void *p, size_t size)
 {
-	unsigned class = mem_class(size);
-	struct central *c = &central[class];
-	void *span;
+	unsigned class;
 
 	if (size > MEM_SMALL) {
 		large_free(p, size);
 		return;
 	}
-	if (cache) {
-		give_back(cache, class, MEM_KEEP(class) - BATCH(class));
-		mem_free(cache, p, size);
+	if (!cache) {
+		give_one(p, size);
 		return;
 	}
-#ifdef GORT_CHECKED
-	__builtin_memset(p, 0xdd, size);
-#endif
-	fiber_poison(p, mem_class_size(class));
-	fiber_unpoison(p, sizeof(struct mem_block));
-	lock_acquire(&c->lock);
-	span = give(c, p);
-	lock_release(&c->lock);
-	if (span)
-		span_unmap(span);
-}
-
-void mem_cache_flush(struct mem_cache *cache)
-{
-	for (unsigned class = 0; class < MEM_CLASSES; class ++)
-		give_back(cache, class, 0);
+	class = mem_class(size);
+	if (!cache->listed)
+		cache_enlist(cache);
+	else
+		cache_drain(cache, class, batch(class));
+	mem_free(cache, p, size);
 }
 
 size_t mem_in_use(void)
 {
 	size_t used = load_relaxed(&large_used);
 
-	for (struct central *c = central; c < central + MEM_CLASSES; c++) {
+	lock_acquire(&central.caches_lock);
+	for (unsigned i = 0; i < MEM_CLASSES; i++) {
+		struct mem_class_list *c = &central.classes[i];
+		size_t blocks, idle = 0;
+
+		for (struct mem_cache *cache = central.caches; cache; cache = cache->next)
+			idle += cached(cache, i);
 		lock_acquire(&c->lock);
-		used += c->used;
+		blocks = c->used;
 		lock_release(&c->lock);
+		used += (blocks > idle ? blocks - idle : 0) * mem_class_size(i);
 	}
+	lock_release(&central.caches_lock);
 	return used;
 }

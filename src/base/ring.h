@@ -1,16 +1,23 @@
 /*
- * ring.h - a P's queue of woken goroutines: fixed, FIFO, one owner, many thieves. Go's runq.
+ * ring.h - a P's queue of woken goroutines: FIFO, bounded, one owner, many thieves. Go's runq.
  *
- *  1. Items are at [head, tail), indices modulo RING_SIZE. Only the owner writes tail. head moves by
- *     CAS, by the owner (pop) or a thief (grab), so each item is taken once.
- *  2. The owner publishes an item by the release store of tail (p2), which thieves acquire (g2).
- *  3. A thief copies items before its CAS (g3, g4). Between, the owner may have taken them and put
- *     others in their places: then head has moved, the CAS fails, and the copies are forgotten. head
- *     cannot come back to the same value meanwhile: it is 32 bits wide and only grows.
- *  4. The owner reuses a place only after it has seen head pass it (p1, acquire), that is after the
- *     thief's CAS (g4, release), which comes after its reads.
+ * head and tail only grow (and wrap at 2^32); entry i lies in slots[i % RING_SIZE]. The owner
+ * pushes at tail and pops at head; thieves take from head, up to half at once. The zero value is
+ * an empty ring.
  *
- * Places are atomic (relaxed): a thief that loses reads what the owner writes.
+ *  1. Only the owner stores tail, so it reads it relaxed. head moves by CAS alone, from whatever
+ *     the taker read: entries head..n were the taker's if and only if nobody moved head meanwhile.
+ *  2. push: the slot is stored before tail (release), which thieves load (acquire) before they read
+ *     slots: whoever sees tail sees the entries below it, and what they point at.
+ *  3. take: slots are read before the CAS of head (release), which push loads (acquire) before it
+ *     overwrites a slot: a slot is not overwritten before who took it has read it.
+ *  4. A thief that is late reads slots that the owner overwrites: so they are atomic. What it read
+ *     is thrown away, since head has moved and its CAS fails. (Only 2^32 takes within one grab could
+ *     fool it.)
+ *  5. A thief's head and tail are read at different times: more than the ring holds means that head
+ *     is old, and it looks again.
+ *
+ * The owner may not pop at tail: with half-steals a goroutine could run twice. Hence the deque.
  */
 #ifndef GORT_BASE_RING_H
 #define GORT_BASE_RING_H
@@ -21,85 +28,82 @@
 #define RING_SIZE 256u
 
 struct ring {
-	uint32_t head; /* atomic */
-	uint32_t tail; /* atomic, written by the owner */
-	void *item[RING_SIZE];
+	aligned_line uint32_t head; /* atomic: CAS by anyone; release meets acquire in ring_push */
+	aligned_line uint32_t tail; /* atomic: owner stores; release meets acquire in ring_grab */
+	void *slots[RING_SIZE];     /* atomic, relaxed: ordered by head and tail */
 };
-
-static inline uint32_t ring_head(const struct ring *r)
-{
-	return load_relaxed(&r->head);
-}
-
-/* Exact for the owner while there are no thieves; else a hint. */
-static inline uint32_t ring_len(const struct ring *r)
-{
-	uint32_t head = load_relaxed(&r->head);
-	uint32_t len = load_relaxed(&r->tail) - head;
-
-	return len <= RING_SIZE ? len : 0;
-}
 
 /* Owner. False: full. */
 static inline bool ring_push(struct ring *r, void *item)
 {
-	uint32_t head = load_acquire(&r->head); /* p1 */
 	uint32_t tail = load_relaxed(&r->tail);
 
-	if (unlikely(tail - head >= RING_SIZE))
+	if (unlikely(tail - load_acquire(&r->head) >= RING_SIZE)) /* step 3 */
 		return false;
-	store_relaxed(&r->item[tail % RING_SIZE], item);
-	store_release(&r->tail, tail + 1); /* p2 */
+	store_relaxed(&r->slots[tail % RING_SIZE], item);
+	store_release(&r->tail, tail + 1); /* step 2 */
 	return true;
 }
 
-/* Owner. NULL: empty. */
+/* Owner: the oldest; NULL: empty. */
 static inline void *ring_pop(struct ring *r)
 {
-	uint32_t head = load_relaxed(&r->head);
-	uint32_t tail = load_relaxed(&r->tail);
+	uint32_t head = load_relaxed(&r->head), tail = load_relaxed(&r->tail);
 	void *item;
 
-	for (;;) {
-		if (tail == head)
+	do {
+		if (head == tail)
 			return NULL;
-		item = load_relaxed(&r->item[head % RING_SIZE]);
-		if (likely(cas_acq_rel(&r->head, &head, head + 1)))
-			return item;
+		item = load_relaxed(&r->slots[head % RING_SIZE]);
+	} while (unlikely(!cas_release(&r->head, &head, head + 1))); /* steps 1, 3 */
+	return item;
+}
+
+static inline bool ring_take(struct ring *r, uint32_t head, void **out, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		out[i] = load_relaxed(&r->slots[(head + i) % RING_SIZE]);
+	return cas_release(&r->head, &head, head + n); /* steps 1, 3 */
+}
+
+/* Thief: up to half, rounded up, the oldest first. How many; 0: empty. */
+static inline unsigned ring_grab(struct ring *from, void **out, unsigned max)
+{
+	for (;;) {
+		uint32_t head = load_acquire(&from->head); /* before tail */
+		uint32_t n = load_acquire(&from->tail) - head; /* step 2 */
+
+		n -= n / 2;
+		if (n > RING_SIZE / 2)
+			continue; /* step 5 */
+		n = n < max ? n : max;
+		if (n == 0 || ring_take(from, head, out, n))
+			return n;
 	}
 }
 
-/* Owner: take half of a full ring out, to make room. Returns how many. */
-static inline unsigned ring_pop_half(struct ring *r, void *out[RING_SIZE / 2])
+/* Owner of a full ring: the older half, into out[RING_SIZE / 2]. 0: thieves have made room. */
+static inline unsigned ring_pop_half(struct ring *r, void **out)
 {
 	uint32_t head = load_relaxed(&r->head);
 	uint32_t n = (load_relaxed(&r->tail) - head) / 2;
 
-	for (uint32_t i = 0; i < n; i++)
-		out[i] = load_relaxed(&r->item[(head + i) % RING_SIZE]);
-	return cas_acq_rel(&r->head, &head, head + n) ? n : 0; /* a thief has made room */
+	return n && ring_take(r, head, out, n) ? n : 0;
 }
 
-/* Thief: half of what is there, rounded up. */
-static inline unsigned ring_grab(struct ring *r, void *out[RING_SIZE / 2])
+/* 0 only if it was empty at some moment during the call. Exact for the owner, but for thieves. */
+static inline uint32_t ring_len(struct ring *r)
 {
-	uint32_t head = load_acquire(&r->head), tail, n; /* g1 */
+	uint32_t head = load_acquire(&r->head); /* before tail: tail only grows */
+	uint32_t n = load_relaxed(&r->tail) - head;
 
-	for (;;) {
-		tail = load_acquire(&r->tail); /* g2 */
-		n = tail - head;
-		n -= n / 2;
-		if (n == 0)
-			return 0;
-		if (n > RING_SIZE / 2) { /* head and tail were not of one moment */
-			head = load_acquire(&r->head);
-			continue;
-		}
-		for (uint32_t i = 0; i < n; i++)
-			out[i] = load_relaxed(&r->item[(head + i) % RING_SIZE]); /* g3 */
-		if (cas_acq_rel(&r->head, &head, head + n)) /* g4 */
-			return n;
-	}
+	return n < RING_SIZE ? n : RING_SIZE;
+}
+
+/* To see later whether the oldest entry has been taken. */
+static inline uint32_t ring_head(struct ring *r)
+{
+	return load_relaxed(&r->head);
 }
 
 #endif

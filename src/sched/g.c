@@ -30,14 +30,9 @@ static uint64_t next_id(struct m *m)
 
 static inline struct g *free_g(struct m *m, size_t stack_size)
 {
-	struct g *g;
-
-	if (unlikely(!m || stack_size != gort__sched.stack_size || !m->p->free_gs))
+	if (unlikely(!m || stack_size != gort__sched.stack_size || !m->p->free_count))
 		return gort__stack_get(m, stack_size);
-	g = m->p->free_gs;
-	m->p->free_gs = g->next;
-	m->p->free_count--;
-	return g;
+	return m->p->free_gs[--m->p->free_count];
 }
 
 /* Room for the copy below the G; the goroutine's frames go below that. */
@@ -69,7 +64,7 @@ struct g *gort__g_new(struct m *m, gort_func fn, void *arg, size_t copy, size_t 
 	g->task = NULL;
 	g->waiting = NULL;
 	g->id = next_id(m);
-	g->name[0] = 0;
+	g->named = false;
 	g->local = (struct local){ 0 };
 	top = (char *)g;
 	if (copy)
@@ -177,6 +172,7 @@ void gort__g_name(struct g *g, const char *name)
 
 	memcpy(g->name, name, n);
 	g->name[n] = 0;
+	g->named = n != 0;
 }
 
 GORT_API void gort_set_name(const char *name)

@@ -24,7 +24,7 @@ static void deadline_fire(struct timer *t, struct glist *ready)
 		if (word == (d->turn | TURN_WAITING)) {
 			if (!cas_acq_rel(&g->word, &word, d->turn | TURN_DONE))
 				continue;
-			glist_push(ready, g);
+			glist_push_woken(ready, g);
 			return;
 		}
 		if (word != (d->turn | TURN_PARKING))

@@ -138,7 +138,7 @@ static inline void waiter_end(struct waiter *w, int status, struct glist *gs)
 {
 	w->status = status;
 	if (w->g)
-		glist_push(gs, w->g);
+		glist_push_woken(gs, w->g);
 	else
 		note_wake(&w->guest->note);
 }

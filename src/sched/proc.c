@@ -39,8 +39,9 @@
  */
 #include "sched/park.h"
 #include "sched/stack.h"
+#include "sched/switch.h"
 
-#define STEAL_AGE (5 * GORT_US)  /* what a thief must have seen waiting for so long */
+#define STEAL_AGE (20 * GORT_US) /* what a thief must have seen waiting for so long */
 #define SPIN_TIME (30 * GORT_US) /* how long an M looks around before it sleeps */
 #define COARSE (10 * GORT_US)    /* stolen work of this length: take the next without a wait */
 #define GLOBAL_BATCH 128
@@ -134,15 +135,6 @@ static inline void ring_put(struct p *p, struct g *g)
 		ring_overflow(p, g);
 }
 
-static inline struct g *runnext_take(struct p *p)
-{
-	struct g *g = load_relaxed(&p->runnext);
-
-	if (!g || !cas_acquire(&p->runnext, &g, NULL))
-		return NULL; /* only a thief can have been faster */
-	return g;
-}
-
 /* Only the owner makes runnext non-NULL, so an empty one needs no exchange. */
 static inline void runnext_put(struct p *p, struct g *g)
 {
@@ -159,9 +151,8 @@ static inline void runnext_put(struct p *p, struct g *g)
 	work_queued(p, true);
 }
 
-void gort__ready(struct m *m, struct g *g)
+static inline void make_ready(struct m *m, struct g *g)
 {
-	g_set_state(g, G_RUNNABLE);
 	if (likely(m != NULL)) {
 		runnext_put(m->p, g);
 	} else {
@@ -172,32 +163,32 @@ void gort__ready(struct m *m, struct g *g)
 	}
 }
 
-/* Many at once (a closed channel, timers): FIFO, what does not fit goes to the global queue. */
-void gort__ready_list(struct m *m, struct glist *list)
+void gort__ready(struct m *m, struct g *g)
 {
-	struct glist rest = { 0 };
-	struct g *g, *next;
-
-	if (list->count == 0)
-		return;
-	for (g = list->head; g; g = next) {
-		next = g->next;
-		g_set_state(g, G_RUNNABLE);
-		if (!m || !ring_push(&m->p->ring, g))
-			glist_push(&rest, g);
-	}
-	*list = (struct glist){ 0 };
-	gort__global_put(&rest);
-	if (m)
-		work_queued(m->p, true);
+	g_set_state(g, G_RUNNABLE);
+	make_ready(m, g);
 }
 
-void gort__wake_list(struct m *m, struct glist *list)
+/* A closed channel, timers: FIFO. What the ring has no room for goes to the global queue as it is:
+ * of a million that wait, each is touched as seldom as can be. */
+void gort__ready_list(struct m *m, struct glist *list)
 {
-	if (list->count == 1)
-		gort__ready(m, list->head);
-	else
-		gort__ready_list(m, list);
+	if (list->count == 0)
+		return;
+	if (list->count == 1) {
+		make_ready(m, list->head);
+		return;
+	}
+	for (struct g *next; m && list->head; list->head = next, list->count--) {
+		next = list->head->next;
+		if (!ring_push(&m->p->ring, list->head))
+			break;
+	}
+	if (!list->head)
+		list->tail = NULL;
+	gort__global_put(list);
+	if (m)
+		work_queued(m->p, true);
 }
 
 /* A spawned goroutine. */
@@ -213,49 +204,23 @@ void gort__g_start(struct m *m, struct g *g)
 	gort__global_put(&one);
 }
 
-/* Step b4 to b9 and p_has_work need these three to be looked at. NULL: go to g0. */
-static inline struct g *pick(struct p *p)
-{
-	struct g *g;
-
-	if (unlikely(--p->ticks == 0 || load_relaxed(&p->attention)))
-		return NULL;
-	g = runnext_take(p);
-	if (g) {
-		if (unlikely(load_relaxed(&p->eager)))
-			store_relaxed(&p->eager, 0); /* a direct switch has succeeded again */
-		return g;
-	}
-	g = ring_pop(&p->ring);
-	return g ? g : deque_pop(&p->deque);
-}
-
 /* ---- switching ------------------------------------------------------------------------------ */
 
-/* On whatever runs next on m: finish what the one before left to do. */
-static inline void after_switch(struct m *m)
+/* What switch.h leaves to a call. */
+noinline void gort__after_switch_slow(struct m *m, enum after_kind kind)
 {
-	enum after_kind kind = m->after;
 	struct g *g = m->after_g;
 	uint64_t word;
 
-	if (kind == AFTER_NOTHING)
-		return;
-	m->after = AFTER_NOTHING;
 	switch (kind) {
-	case AFTER_UNLOCK:
-		lock_release(m->after_lock);
-		break;
 	case AFTER_PARK: /* park.h, step (2) */
-		word = load_relaxed(&g->word);
-		word = (word & ~(uint64_t)(TURN_STEP - 1)) | TURN_PARKING;
-		if (!cas_acq_rel(&g->word, &word, word - TURN_PARKING + TURN_WAITING)) {
-			if (m->after_lock)
-				lock_release(m->after_lock);
-			gort__ready(m, g);
-		} else if (m->after_lock) {
+		word = (load_relaxed(&g->word) & ~(uint64_t)(TURN_STEP - 1)) | TURN_PARKING;
+		if (cas_acq_rel(&g->word, &word, word - TURN_PARKING + TURN_WAITING))
+			g = NULL;
+		if (m->after_lock)
 			lock_release(m->after_lock);
-		}
+		if (g)
+			gort__ready(m, g);
 		break;
 	case AFTER_YIELD:
 		g_set_state(g, G_RUNNABLE);
@@ -265,54 +230,20 @@ static inline void after_switch(struct m *m)
 	case AFTER_DEAD:
 		gort__stack_put(m, g);
 		break;
+	case AFTER_UNLOCK:
 	case AFTER_NOTHING:
 		break;
 	}
 }
 
-static inline void become(struct m *m, struct g *g)
-{
-	struct p *p = m->p;
-
-	m->g = g;
-	g_set_state(g, G_RUNNING);
-	store_relaxed(&p->picks, p->picks + 1);
-	if (unlikely(g->canary))
-		gort__stack_check(g);
-}
-
-/* From the running g to next, or to g0 if next is NULL. Returns when g is resumed, maybe on
- * another M. m->after is set. */
-static inline void switch_away(struct m *m, struct g *g, struct g *next)
-{
-	if (next) {
-		become(m, next);
-		fiber_leave(&g->fiber, &next->fiber, false);
-		gort_switch(&g->sp, next->sp);
-	} else {
-		fiber_leave(&g->fiber, &m->g0_fiber, false);
-		gort_mcall(&g->sp, m->g0_sp, gort__schedule, m);
-	}
-	fiber_arrive(&g->fiber);
-	after_switch(m_self());
-}
-
-/* racy: the wait has a turn (park.h). held: released once the stack is left; may be NULL. */
 noinline void gort__park(struct lock *held, bool racy, enum g_why why)
 {
 	struct m *m = m_self();
-	struct g *g = m->g;
 
-	must_checked(g && m->after == AFTER_NOTHING);
-	store_relaxed(&g->why, (uint32_t)why);
-	g_set_state(g, G_WAITING);
-	m->after_g = g;
-	m->after_lock = held;
-	m->after = racy ? AFTER_PARK : held ? AFTER_UNLOCK : AFTER_NOTHING;
-	switch_away(m, g, pick(m->p));
+	park(m, m->g, held, racy, why);
 }
 
-noinline void gort__yield(struct m *m)
+void gort__yield(struct m *m)
 {
 	struct p *p = m->p;
 	struct g *g = m->g, *next = pick(p);
@@ -375,7 +306,7 @@ _Noreturn noinline void gort__stop_here(struct m *m)
 static struct g *global_take(struct p *p, uint32_t most)
 {
 	struct g *first, *g;
-	uint32_t n, room = RING_SIZE - ring_len(&p->ring);
+	uint32_t n, room = RING_SIZE - (uint32_t)ring_len(&p->ring);
 
 	if (load_relaxed(&sched.global_count) == 0)
 		return NULL;
@@ -388,6 +319,7 @@ static struct g *global_take(struct p *p, uint32_t most)
 		g = glist_pop(&sched.global);
 		if (!g)
 			break;
+		__builtin_prefetch(g->sp);
 		if (!ring_push(&p->ring, g)) {
 			glist_push_front(&sched.global, g);
 			break;
@@ -464,7 +396,7 @@ static struct g *steal(struct m *m, struct p *victim, bool old)
 {
 	void *grabbed[RING_SIZE / 2];
 	struct g *g;
-	unsigned n = ring_grab(&victim->ring, grabbed);
+	unsigned n = ring_grab(&victim->ring, grabbed, RING_SIZE / 2);
 
 	if (n) {
 		for (unsigned i = 1; i < n; i++)
@@ -487,15 +419,20 @@ static struct g *steal(struct m *m, struct p *victim, bool old)
 struct sight {
 	struct p *p;
 	uint32_t head;
-	uint64_t top;
-	bool in_ring, in_deque;
+	uint64_t top, len;
+	bool in_ring;
 	int64_t since;
 };
 
+/* It has not moved, and is not about to go: a deque's oldest waits to the last, also while the deque
+ * is emptied quickly, so look how fast it shrinks. */
 static bool still_there(const struct sight *s)
 {
-	return (s->in_ring && ring_head(&s->p->ring) == s->head) ||
-	       (s->in_deque && deque_top(&s->p->deque) == s->top && deque_len(&s->p->deque));
+	uint64_t len = deque_len(&s->p->deque);
+
+	if (s->in_ring && ring_head(&s->p->ring) == s->head)
+		return true;
+	return s->len && deque_top(&s->p->deque) == s->top && (len >= s->len || len > s->len - len);
 }
 
 /* One round over all Ps, from a random one on. at_once: what lies there may be taken. */
@@ -519,7 +456,7 @@ static struct g *steal_round(struct m *m, bool at_once, struct sight *sight)
 			sight->head = ring_head(&p->ring);
 			sight->top = deque_top(&p->deque);
 			sight->in_ring = ring_len(&p->ring) != 0;
-			sight->in_deque = deque_len(&p->deque) != 0;
+			sight->len = deque_len(&p->deque);
 			sight->since = os_now();
 		}
 	}

@@ -42,6 +42,7 @@
 #define MAX_PROCS 1024
 #define TICKS 61 /* every so many picks the P looks at the global queue and its timers */
 #define NAME_SIZE 32
+#define P_FREE 512 /* free goroutines that a P keeps */
 
 enum g_state { G_FREE, G_RUNNABLE, G_RUNNING, G_WAITING, G_DEAD };
 
@@ -62,24 +63,34 @@ struct local {
 struct waiter;
 
 struct g {
+	/* What every switch and wait touches. */
 	void *sp;                /* its context while it does not run; owner, handed on by queues */
 	struct g *next;          /* link of the queue it is in; whoever owns the queue */
-	uint64_t word;           /* atomic: the wait word, see park.h */
-	struct waiter *waiting;  /* owner: the node it waits by, for withdrawal at the end */
 	uint32_t state;          /* atomic: enum g_state */
 	uint32_t why;            /* atomic: enum g_why */
+	uint64_t word;           /* atomic: the wait word, see park.h */
+	struct waiter *waiting;  /* owner: the node it waits by, for withdrawal at the end */
 	gort_func fn;            /* owner */
 	void *arg;
-	struct gort_task *task;  /* owner: NULL but for spawned ones */
+	uint64_t *canary;        /* fixed: NULL unless the stack has no guard */
+	/* What its start and end touch as well. */
 	uint64_t id;             /* fixed for one life */
+	struct gort_task *task;  /* owner: NULL but for spawned ones */
+	struct local local;      /* owner */
+	bool named;              /* owner: name is set */
+	/* The rest. */
 	struct chunk *chunk;     /* fixed: where it lies, see stack.h */
 	char *low;               /* fixed: lowest usable byte of its stack */
-	size_t stack_size;       /* fixed: usable bytes, as asked for and reported */
-	struct local local;
+	size_t stack_size;       /* fixed: usable bytes */
+	uint32_t slot;           /* fixed: its place in the chunk */
 	struct fiber fiber;
-	uint64_t *canary;        /* fixed: NULL unless the stack has no guard */
 	char name[NAME_SIZE];    /* owner; read by reports */
 };
+
+static inline const char *g_name(const struct g *g)
+{
+	return g->named ? g->name : "";
+}
 
 struct glist {
 	struct g *head, *tail;
@@ -191,14 +202,14 @@ struct p {
 	struct g *runnext;     /* atomic: the G woken last; owner puts, owner or thief takes */
 	uint32_t ticks;        /* picks left until it looks around */
 	uint32_t attention;    /* atomic: sysmon or a stop want the owner on g0 */
-	struct g *free_gs;     /* warm goroutines of the default size */
-	uint32_t free_count;
+	uint32_t free_count;   /* of free_gs */
 	uint32_t eager;        /* atomic: its runnext aged twice running: wakes call a P at once */
 	uint32_t picks;        /* atomic, written by owner: Gs run, for sysmon */
 	uint64_t next_id, end_id;
 	uint64_t created, ended; /* atomic, written by owner */
 	uint32_t id;
 	uint32_t serve_oldest; /* atomic: sysmon saw the deque's oldest wait for a slice */
+	struct g *free_gs[P_FREE]; /* warm goroutines of the default size, the warmest last */
 	aligned_line struct mem_cache cache;
 	aligned_line struct ring ring; /* woken goroutines, FIFO */
 	aligned_line struct deque deque; /* spawned ones: owner takes the newest, thieves the oldest */
@@ -311,15 +322,21 @@ static inline void g_set_state(struct g *g, enum g_state to)
 	store_relaxed(&g->state, (uint32_t)to);
 }
 
+/* Claimed, and on its way to gort__ready_list. */
+static inline void glist_push_woken(struct glist *l, struct g *g)
+{
+	g_set_state(g, G_RUNNABLE);
+	glist_push(l, g);
+}
+
 _Noreturn void gort__schedule(void *m); /* on g0 */
 void gort__g_entry(void *g);            /* the first frame of each goroutine */
 _Noreturn void gort__g_exit(struct g *g);
 void gort__g_start(struct m *m, struct g *g); /* queue a new one; m NULL: from a guest */
 /* Make g runnable. It has left its stack. m: the caller's, NULL for a guest. */
 void gort__ready(struct m *m, struct g *g);
-void gort__ready_list(struct m *m, struct glist *list); /* all of it; WAITING ones */
-void gort__wake_list(struct m *m, struct glist *list);  /* the same; a single one as gort__ready */
-void gort__global_put(struct glist *list);              /* RUNNABLE ones */
+void gort__ready_list(struct m *m, struct glist *list); /* many, RUNNABLE already */
+void gort__global_put(struct glist *list);              /* the same, for any P */
 void gort__park(struct lock *held, bool racy, enum g_why why);
 void gort__yield(struct m *m);
 void gort__wake_p(void);

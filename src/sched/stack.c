@@ -9,12 +9,16 @@
  *   chunk: carved | carved, cold | ... | not carved yet
  *
  * A free G is in one of three places:
- *   a P's list (default size only; owner), up to KEEP of them: no lock
- *   the pool's warm list (under its lock), linked through the Gs, pages still there
+ *   a P's list (default size only; owner), up to P_FREE of them: no lock
+ *   the pool's warm list (under its lock), pages still there
+ * Both are arrays of pointers, so that moving them about touches none of their pages.
  *   cold: its pages were given back, G included; the chunk's bitmap knows it. A chunk that is cold
  *   throughout is unmapped, and with it its page tables.
  *
  * sysmon trims: what lay in a warm list since its last look without being needed goes cold.
+ *
+ * Gs of neighbouring slots lie at different offsets in their pages (COLOURS), else those of all
+ * would want the same few sets of the caches.
  *
  * Guards cost no mapping each where the kernel has MADV_GUARD_INSTALL; where none can be made, a
  * canary word at the low end is checked at each switch.
@@ -28,8 +32,10 @@
 #include <string.h>
 
 #define BATCH 32u
-#define KEEP 128u        /* free Gs that a P keeps */
+#define COLOURS 16u
+#define COLOUR_BYTES 128u
 #define WARM_KEPT 256u   /* free Gs that a pool keeps warm for good */
+#define TRIM_STEP 32u
 #define CHUNK_MAX 4096u  /* slots */
 #define CHUNK_BYTES ((size_t)1 << 31)
 #define CLASSES 17u      /* 16 KiB to 1 GiB */
@@ -50,7 +56,8 @@ struct chunk {
 
 static struct pool {
 	struct lock lock;
-	struct glist warm;
+	struct g **warm;      /* the warmest last */
+	uint32_t count, room; /* of warm */
 	uint32_t least; /* fewest warm ones since the last trim */
 	struct chunk *chunks;
 	uint32_t chunk_slots; /* of the next chunk */
@@ -78,13 +85,9 @@ static size_t chunk_meta(uint32_t slots)
 
 static struct g *slot_g(const struct chunk *c, uint32_t i)
 {
-	return (struct g *)((c->base + (i + 1) * c->stride - sizeof(struct g)) - 
-	                    ((uintptr_t)(c->base + (i + 1) * c->stride - sizeof(struct g)) % 64));
-}
+	char *end = c->base + (i + 1) * c->stride - align_up(sizeof(struct g), 64);
 
-static uint32_t slot_index(const struct g *g)
-{
-	return (uint32_t)((size_t)((const char *)g - g->chunk->base) / g->chunk->stride);
+	return (struct g *)(end - i % COLOURS * COLOUR_BYTES);
 }
 
 static struct chunk *chunk_new(struct pool *pool, uint32_t class)
@@ -147,6 +150,7 @@ static struct g *g_from_slot(struct chunk *c, uint32_t i)
 	c->cold_count--;
 	memset(g, 0, sizeof *g);
 	g->chunk = c;
+	g->slot = i;
 	g->low = (char *)canary;
 	g->stack_size = class_size(c->class);
 	g->canary = NULL;
@@ -176,15 +180,11 @@ static struct g *take_cold(struct pool *pool)
 /* Under the pool's lock. */
 static struct g *take_or_make(struct pool *pool, uint32_t class)
 {
-	struct g *g = glist_pop(&pool->warm);
 	struct chunk *c = pool->chunks;
 	uint32_t carved;
 
-	if (g) {
-		if (pool->warm.count < pool->least)
-			pool->least = pool->warm.count;
-		return g;
-	}
+	if (pool->count)
+		return pool->warm[--pool->count];
 	if (pool->cold_count)
 		return take_cold(pool);
 	if (!c || c->carved == c->slots)
@@ -200,68 +200,89 @@ static struct g *take_or_make(struct pool *pool, uint32_t class)
 
 struct g *gort__stack_get(struct m *m, size_t size)
 {
-	uint32_t class = class_of(size);
+	uint32_t class = class_of(size), n;
 	struct pool *pool = &pools[class];
-	struct g *g, *more;
+	struct g *g;
 
 	lock_acquire(&pool->lock);
 	g = take_or_make(pool, class);
-	if (m && class == class_of(gort__sched.stack_size)) /* warm ones for the next spawns */
-		while (m->p->free_count < KEEP / 2 && (more = glist_pop(&pool->warm)) != NULL) {
-			more->next = m->p->free_gs;
-			m->p->free_gs = more;
-			m->p->free_count++;
-		}
-	if (pool->warm.count < pool->least)
-		pool->least = pool->warm.count;
+	if (m && pool->count && class == class_of(gort__sched.stack_size)) {
+		n = P_FREE / 2 - m->p->free_count; /* warm ones for the next spawns */
+		n = n < pool->count ? n : pool->count;
+		pool->count -= n;
+		memcpy(m->p->free_gs + m->p->free_count, pool->warm + pool->count, n * sizeof g);
+		m->p->free_count += n;
+	}
+	if (pool->count < pool->least)
+		pool->least = pool->count;
 	lock_release(&pool->lock);
 	return g;
 }
 
-static void to_pool(struct glist *list)
+static bool make_room(struct pool *pool, uint32_t count)
 {
-	struct pool *pool = &pools[list->head->chunk->class];
+	uint32_t room = pool->room ? pool->room : P_FREE;
+	struct g **warm;
 
-	lock_acquire(&pool->lock);
-	list->tail->next = pool->warm.head; /* in front: the warmest are used first */
-	pool->warm.head = list->head;
-	if (!pool->warm.tail)
-		pool->warm.tail = list->tail;
-	pool->warm.count += list->count;
-	lock_release(&pool->lock);
+	while (room < count)
+		room *= 2;
+	if (room == pool->room)
+		return true;
+	warm = mem_alloc(NULL, room * sizeof *warm);
+	if (!warm)
+		return false;
+	if (pool->room) {
+		memcpy(warm, pool->warm, pool->count * sizeof *warm);
+		mem_free(NULL, pool->warm, pool->room * sizeof *warm);
+	}
+	pool->warm = warm;
+	pool->room = room;
+	return true;
 }
 
+static void make_cold(struct pool *pool, struct g *g);
+
+/* Without memory for the list they go cold at once. */
+static void to_pool(struct g **gs, uint32_t n)
+{
+	struct pool *pool = &pools[gs[0]->chunk->class];
+	bool room;
+
+	lock_acquire(&pool->lock);
+	room = make_room(pool, pool->count + n);
+	if (room) {
+		memcpy(pool->warm + pool->count, gs, n * sizeof *gs);
+		pool->count += n;
+	}
+	lock_release(&pool->lock);
+	for (uint32_t i = 0; !room && i < n; i++)
+		make_cold(pool, gs[i]);
+}
+
+/* The coldest of p's go. */
 static void keep_few(struct p *p, uint32_t few)
 {
-	struct glist list = { 0 };
-	struct g *g;
+	uint32_t n = p->free_count - few;
 
-	while (p->free_count > few) {
-		g = p->free_gs;
-		p->free_gs = g->next;
-		p->free_count--;
-		glist_push(&list, g);
-	}
-	if (list.count)
-		to_pool(&list);
+	if (p->free_count <= few)
+		return;
+	to_pool(p->free_gs, n);
+	memmove(p->free_gs, p->free_gs + n, few * sizeof p->free_gs[0]);
+	p->free_count = few;
 }
 
 void gort__stack_put(struct m *m, struct g *g)
 {
-	struct glist one = { 0 };
-
 	fiber_destroy(&g->fiber);
 	g_set_state(g, G_FREE);
 	fiber_poison(g->low, (size_t)((char *)g - g->low));
-	if (m && g->stack_size == gort__sched.stack_size) {
-		g->next = m->p->free_gs;
-		m->p->free_gs = g;
-		if (unlikely(++m->p->free_count > KEEP))
-			keep_few(m->p, KEEP / 2);
+	if (unlikely(!m || g->stack_size != gort__sched.stack_size)) {
+		to_pool(&g, 1);
 		return;
 	}
-	glist_push(&one, g);
-	to_pool(&one);
+	if (unlikely(m->p->free_count == P_FREE))
+		keep_few(m->p, P_FREE / 2);
+	m->p->free_gs[m->p->free_count++] = g;
 }
 
 void gort__stack_flush(struct p *p)
@@ -293,7 +314,7 @@ static void chunk_drop(struct pool *pool, struct chunk *c)
 static void make_cold(struct pool *pool, struct g *g)
 {
 	struct chunk *c = g->chunk;
-	uint32_t i = slot_index(g);
+	uint32_t i = g->slot;
 	char *low = g->low;
 
 	fiber_unpoison(low, (size_t)((char *)g - low));
@@ -312,18 +333,27 @@ uint32_t gort__stacks_trim(uint32_t most)
 	uint32_t left = 0;
 
 	for (struct pool *pool = pools; pool < pools + CLASSES; pool++) {
-		struct glist list = { 0 };
-		uint32_t unused;
+		struct g *some[TRIM_STEP];
+		uint32_t unused, n;
 
 		lock_acquire(&pool->lock);
 		unused = pool->least > WARM_KEPT ? pool->least - WARM_KEPT : 0;
-		for (uint32_t i = 0; i < unused && i < most; i++)
-			glist_push(&list, glist_pop(&pool->warm));
-		left += unused - list.count;
-		pool->least = pool->warm.count;
 		lock_release(&pool->lock);
-		for (struct g *g; (g = glist_pop(&list)) != NULL;)
-			make_cold(pool, g);
+		for (uint32_t done = 0; done < unused && done < most; done += n) {
+			lock_acquire(&pool->lock);
+			n = pool->count < TRIM_STEP ? pool->count : TRIM_STEP;
+			pool->count -= n;
+			memcpy(some, pool->warm + pool->count, n * sizeof some[0]);
+			lock_release(&pool->lock);
+			if (n == 0)
+				break;
+			for (uint32_t i = 0; i < n; i++)
+				make_cold(pool, some[i]);
+			left = unused > done + n ? unused - done - n : 0;
+		}
+		lock_acquire(&pool->lock);
+		pool->least = pool->count;
+		lock_release(&pool->lock);
 	}
 	return left;
 }
@@ -354,6 +384,8 @@ void gort__stacks_free(bool (*keep)(struct g *g))
 			if (!chunk_kept(c, keep))
 				chunk_free(c);
 		}
+		if (pool->room)
+			mem_free(NULL, pool->warm, pool->room * sizeof *pool->warm);
 		memset(pool, 0, sizeof *pool);
 		pool->lock.rank = RANK_STACKS;
 	}
@@ -364,5 +396,5 @@ rare void gort__stack_check(struct g *g)
 	if (*g->canary != CANARY)
 		gort__fatal("stack overflow: goroutine %u (%s) used more than its stack of %u bytes; "
 		            "raise it by gort_attr.stack_size, gort_options.stack_size or GORT_STACK",
-		            g->id, g->name, (uint64_t)g->stack_size);
+		            g->id, g_name(g), (uint64_t)g->stack_size);
 }

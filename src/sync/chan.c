@@ -18,6 +18,7 @@
  * Callers: goroutines and guests. Blocking calls park the goroutine or block the thread.
  */
 #include "sched/park.h"
+#include "sched/switch.h"
 
 #include <errno.h>
 #include <string.h>
@@ -98,7 +99,7 @@ static rare int wait_on_nothing(int64_t deadline)
 
 /* ---- send ------------------------------------------------------------------------------------ */
 
-static noinline int send_wait(struct gort_chan *c, const void *elem, int64_t deadline)
+static rare int send_wait(struct gort_chan *c, const void *elem, int64_t deadline)
 {
 	struct waiter w;
 
@@ -132,6 +133,10 @@ static inline int send(struct gort_chan *c, const void *elem, int64_t deadline)
 	} else if (c->count < c->capacity) {
 		buffer_put(c, elem);
 		lock_release(&c->lock);
+	} else if (likely(deadline == GORT_FOREVER) && likely(m != NULL)) {
+		struct waiter self = { .elem = (void *)(uintptr_t)elem };
+
+		err = wait_here(m, &self, &c->sendq, &c->lock, WHY_SEND);
 	} else {
 		err = send_wait(c, elem, deadline);
 	}
@@ -158,7 +163,7 @@ GORT_API int gort_chan_send_until(gort_chan *c, const void *elem, int64_t deadli
 
 /* ---- receive ---------------------------------------------------------------------------------- */
 
-static noinline int recv_wait(struct gort_chan *c, void *elem, int64_t deadline)
+static rare int recv_wait(struct gort_chan *c, void *elem, int64_t deadline)
 {
 	struct waiter w;
 
@@ -205,6 +210,10 @@ static inline int recv(struct gort_chan *c, void *elem, int64_t deadline)
 		err = -EPIPE;
 		if (elem)
 			memset(elem, 0, c->elem_size);
+	} else if (likely(deadline == GORT_FOREVER) && likely(m != NULL)) {
+		struct waiter self = { .elem = elem };
+
+		err = wait_here(m, &self, &c->recvq, &c->lock, WHY_RECV);
 	} else {
 		err = recv_wait(c, elem, deadline);
 	}

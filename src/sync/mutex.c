@@ -5,8 +5,8 @@
  *  1. WAITERS is set while the queue is not empty, changed under the lot's lock only.
  *  2. WOKEN: a waiter was taken out of the queue and is on its way to try again; unlocking then
  *     wakes no other. It clears the bit when it has got the mutex or queues again.
- *  3. Unlocking is one atomic step on state_, the last touch of the mutex: CAS to 0, or with
- *     waiters under the lot's lock, when the queue has been put in order. So whoever then gets the
+ *  3. Unlocking is one atomic step on state_, the last touch of the mutex: a CAS, or with waiters to wake
+ *     under the lot's lock, when the queue has been put in order. So whoever then gets the
  *     mutex may free it.
  *  4. A waiter of over 1 ms gets the mutex by hand-off: LOCKED stays set, it wakes as the holder. A
  *     woken waiter that lost against others queues at the front, keeping its time.
@@ -35,20 +35,20 @@ static struct waitq *queue_of(gort_mutex *m)
 	return (struct waitq *)m->wait_;
 }
 
-static inline bool try_lock(gort_mutex *m)
+static inline bool lock_free_one(gort_mutex *m)
 {
 	uint32_t s = 0;
 
 	return cas_acquire(&m->state_, &s, LOCKED);
 }
 
-/* Take it if it is free; own: bits that the caller clears by it. */
-static bool try_lock_contended(gort_mutex *m, uint32_t own)
+/* Take it if it is free, with waiters or without; own: bits that the caller clears by it. */
+static inline bool try_lock(gort_mutex *m, uint32_t own)
 {
 	uint32_t s = load_relaxed(&m->state_);
 
 	while (!(s & LOCKED))
-		if (cas_acquire(&m->state_, &s, (s | LOCKED) & ~own))
+		if (likely(cas_acquire(&m->state_, &s, (s | LOCKED) & ~own)))
 			return true;
 	return false;
 }
@@ -60,10 +60,12 @@ static bool worth_spinning(void)
 
 static bool spin(gort_mutex *m, uint32_t own)
 {
+	if (try_lock(m, own))
+		return true;
 	for (int i = 0; i < SPINS && worth_spinning(); i++) {
 		for (int j = 0; j < PAUSES; j++)
 			arch_pause();
-		if (try_lock_contended(m, own))
+		if (try_lock(m, own))
 			return true;
 	}
 	return false;
@@ -107,7 +109,7 @@ static noinline int lock_slow(gort_mutex *m, int64_t deadline)
 		if (deadline != GORT_FOREVER && (deadline == GORT_NOW || deadline <= os_now())) {
 			if (own)
 				and_acq_rel(&m->state_, ~WOKEN);
-			return try_lock_contended(m, 0) ? 0 : -ETIMEDOUT;
+			return try_lock(m, 0) ? 0 : -ETIMEDOUT;
 		}
 		lock_acquire(lot);
 		if (announce(m, own)) {
@@ -130,7 +132,7 @@ GORT_API void gort_mutex_lock(gort_mutex *m)
 {
 	struct m *self;
 
-	if (likely(try_lock(m)))
+	if (likely(lock_free_one(m)) || try_lock(m, 0))
 		return;
 	self = rt_enter();
 	lock_slow(m, GORT_FOREVER);
@@ -139,7 +141,7 @@ GORT_API void gort_mutex_lock(gort_mutex *m)
 
 GORT_API int gort_mutex_try_lock(gort_mutex *m)
 {
-	return try_lock(m) || try_lock_contended(m, 0) ? 0 : -EAGAIN;
+	return try_lock(m, 0) ? 0 : -EAGAIN;
 }
 
 GORT_API int gort_mutex_lock_until(gort_mutex *m, int64_t deadline)
@@ -147,7 +149,7 @@ GORT_API int gort_mutex_lock_until(gort_mutex *m, int64_t deadline)
 	struct m *self;
 	int err;
 
-	if (likely(try_lock(m)))
+	if (likely(lock_free_one(m)) || try_lock(m, 0))
 		return 0;
 	self = rt_enter();
 	err = lock_slow(m, deadline);
@@ -173,31 +175,34 @@ static struct waiter *choose_next(gort_mutex *m)
 	return w;
 }
 
+/* By one step, where nobody needs to be woken. False: there are waiters, or it is not locked. */
+static inline bool try_unlock(gort_mutex *m)
+{
+	uint32_t s = load_relaxed(&m->state_);
+
+	while (s == LOCKED || (s & (LOCKED | WOKEN)) == (LOCKED | WOKEN))
+		if (likely(cas_release(&m->state_, &s, s & ~LOCKED)))
+			return true;
+	return false;
+}
+
 static noinline void unlock_slow(gort_mutex *m)
 {
 	struct m *self = rt_enter();
 	struct lock *lot = gort__lot_lock(m);
-	uint32_t s = load_relaxed(&m->state_);
 	struct waiter *w = NULL;
 
-	for (;;) {
-		if (!(s & LOCKED))
+	do {
+		if (!(load_relaxed(&m->state_) & LOCKED))
 			gort__misuse("gort_mutex_unlock", "the mutex is not locked");
-		if ((s & WOKEN) || !(s & WAITERS)) {
-			if (cas_release(&m->state_, &s, s & ~LOCKED))
-				break;
-			continue;
-		}
 		lock_acquire(lot);
-		s = load_relaxed(&m->state_);
-		if ((s & WOKEN) || !(s & WAITERS)) {
+		if ((load_relaxed(&m->state_) & (WAITERS | WOKEN)) == WAITERS) {
+			w = choose_next(m);
 			lock_release(lot);
-			continue;
+			break;
 		}
-		w = choose_next(m);
 		lock_release(lot);
-		break;
-	}
+	} while (!try_unlock(m));
 	if (w)
 		waiter_wake(self, w);
 	rt_leave(self);
@@ -207,6 +212,6 @@ GORT_API void gort_mutex_unlock(gort_mutex *m)
 {
 	uint32_t s = LOCKED;
 
-	if (unlikely(!cas_release(&m->state_, &s, 0)))
+	if (unlikely(!cas_release(&m->state_, &s, 0)) && !try_unlock(m))
 		unlock_slow(m);
 }

@@ -46,7 +46,7 @@ void gort__task_end(struct gort_task *t, int err)
 	while ((w = waitq_claim(&t->joiners)) != NULL)
 		waiter_end(w, 0, &woken);
 	lock_release(lot);
-	gort__wake_list(m, &woken);
+	gort__ready_list(m, &woken);
 	unref(m, t);
 	rt_leave(m);
 }

@@ -53,7 +53,7 @@ static noinline bool end_waits(gort_waitgroup *g, uint64_t s)
 	while (zero && (w = waitq_claim(&all)) != NULL)
 		waiter_end(w, 0, &woken);
 	lock_release(lot);
-	gort__wake_list(m, &woken);
+	gort__ready_list(m, &woken);
 	rt_leave(m);
 	return zero;
 }

@@ -1,7 +1,8 @@
 /*
  * cpus.c - how many CPUs the process may use: its affinity, and its cgroups' CPU quota, as Go 1.25 and
- * later count them (internal/runtime/cgroup): the smallest quota on the way up to the mount, rounded
- * up, but at least 2.
+ * later count them (internal/runtime/cgroup): quota / period, rounded up, but at least 2. Go reads the
+ * process's own cgroup only; here the smallest quota on the way up to the mount counts, since that is
+ * what the kernel enforces.
  *
  * Version 1: the hierarchy with the cpu controller, cpu.cfs_quota_us and cpu.cfs_period_us. Version
  * 2: cpu.max ("max 100000" or "150000 100000"). Texts come from the kernel, but nothing in them is
@@ -17,19 +18,21 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TEXT_MAX (256 << 10)
-#define PATH_LEN 4096
+#define TEXT_SIZE (256 << 10)
+#define PATH_SIZE 4096
 
 static int affinity(void)
 {
-	for (int cpus = 1024; cpus <= 1 << 20; cpus *= 2) {
-		size_t size = CPU_ALLOC_SIZE((size_t)cpus);
-		cpu_set_t *set = CPU_ALLOC((size_t)cpus);
-		int n = set ? sched_getaffinity(0, size, set) : -1;
+	for (size_t cpus = 1024; cpus <= 1 << 20; cpus *= 2) {
+		size_t size = CPU_ALLOC_SIZE(cpus);
+		cpu_set_t *set = CPU_ALLOC(cpus);
+		int n = 0;
 
-		if (n == 0)
+		if (!set)
+			return 1;
+		if (sched_getaffinity(0, size, set) == 0)
 			n = CPU_COUNT_S(size, set);
-		else if (!set || errno != EINVAL)
+		else if (errno != EINVAL) /* EINVAL: the machine has more */
 			n = 1;
 		CPU_FREE(set);
 		if (n > 0)
@@ -38,14 +41,14 @@ static int affinity(void)
 	return 1;
 }
 
-static char *read_file(const char *path, char *text, size_t size)
+static bool read_file(const char *path, char *text, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	size_t got = 0;
 	ssize_t n = 1;
 
 	if (fd < 0)
-		return NULL;
+		return false;
 	while (n > 0 && got < size - 1) {
 		n = read(fd, text + got, size - 1 - got);
 		if (n > 0)
@@ -53,164 +56,237 @@ static char *read_file(const char *path, char *text, size_t size)
 	}
 	close(fd);
 	text[got] = 0;
-	return text;
+	return n >= 0;
 }
 
-/* Field i of a line, fields parted by single blanks: *size bytes. */
-static const char *field(const char *line, const char *end, int i, size_t *size)
+/* ---- texts ----------------------------------------------------------------------------------- */
+
+/* Part of a text. A part that is missing is empty. */
+struct part {
+	const char *at, *end;
+};
+
+/* Cut off and give what stands before the next separator; all of it if there is none. */
+static struct part cut(struct part *rest, char separator)
 {
-	const char *stop;
+	struct part head = *rest;
+	const char *stop = memchr(rest->at, separator, (size_t)(rest->end - rest->at));
 
-	for (; i > 0 && line < end; i--) {
-		line = memchr(line, ' ', (size_t)(end - line));
-		line = line ? line + 1 : end;
-	}
-	stop = memchr(line, ' ', (size_t)(end - line));
-	*size = (size_t)((stop ? stop : end) - line);
-	return line;
+	if (stop)
+		head.end = stop;
+	rest->at = stop ? stop + 1 : rest->end;
+	return head;
 }
 
-static bool has_word(const char *list, size_t size, const char *word)
+static bool is(struct part p, const char *word)
 {
 	size_t n = strlen(word);
 
-	for (size_t i = 0; i + n <= size; i++)
-		if ((i == 0 || list[i - 1] == ',') && memcmp(list + i, word, n) == 0 &&
-		    (i + n == size || list[i + n] == ','))
+	return (size_t)(p.end - p.at) == n && memcmp(p.at, word, n) == 0;
+}
+
+static bool lists(struct part list, const char *word)
+{
+	while (list.at < list.end)
+		if (is(cut(&list, ','), word))
 			return true;
 	return false;
 }
 
-/* Of version 2 ("0::/path") or of the cpu controller ("4:cpu,cpuacct:/path"). */
+/* \040 and its like become what they stand for. False: too long, or malformed. */
+static bool unescape(struct part p, char *out, size_t size)
+{
+	while (p.at < p.end && size > 1) {
+		if (*p.at != '\\') {
+			*out++ = *p.at++;
+		} else {
+			if (p.end - p.at < 4 || (p.at[1] & ~3) != '0' || (p.at[2] & ~7) != '0' ||
+			    (p.at[3] & ~7) != '0')
+				return false;
+			*out++ = (char)((p.at[1] - '0') << 6 | (p.at[2] - '0') << 3 | (p.at[3] - '0'));
+			p.at += 4;
+		}
+		size--;
+	}
+	*out = 0;
+	return p.at == p.end;
+}
+
+/* ---- where the process's cgroup lies --------------------------------------------------------- */
+
+/* From lines "4:cpu,cpuacct:/path" (version 1) and "0::/path" (version 2). */
 static bool cgroup_path(const char *text, bool v1, char *path, size_t size)
 {
-	for (const char *line = text, *end; *line; line = *end ? end + 1 : end) {
-		const char *list, *at;
-		size_t n;
+	struct part rest = { text, text + strlen(text) };
 
-		end = strchrnul(line, '\n');
-		list = memchr(line, ':', (size_t)(end - line));
-		at = list ? memchr(list + 1, ':', (size_t)(end - list - 1)) : NULL;
-		if (!at)
+	while (rest.at < rest.end) {
+		struct part line = cut(&rest, '\n');
+		struct part id = cut(&line, ':'), controllers = cut(&line, ':');
+		size_t n = (size_t)(line.end - line.at);
+
+		if (v1 ? !lists(controllers, "cpu") : !is(id, "0"))
 			continue;
-		n = (size_t)(at - list - 1);
-		if (v1 ? !has_word(list + 1, n, "cpu") : n != 0 || line[0] != '0')
-			continue;
-		n = (size_t)(end - at - 1);
-		if (n >= size)
+		if (n == 0 || n >= size || line.at[0] != '/')
 			return false;
-		memcpy(path, at + 1, n);
+		memcpy(path, line.at, n);
 		path[n] = 0;
 		return true;
 	}
 	return false;
 }
 
-/* Where it is mounted, and which cgroup the mount shows (its root). */
-static bool cgroup_mount(const char *text, bool v1, char *point, char *root, size_t size)
+/* What of path lies below root, "" if it is root; NULL: it is not within. */
+static const char *below(const char *path, const char *root)
 {
-	for (const char *line = text, *end; *line; line = *end ? end + 1 : end) {
-		const char *dash, *type, *options, *f;
-		size_t n, m;
+	size_t n = strlen(root);
 
-		end = strchrnul(line, '\n');
-		dash = memmem(line, (size_t)(end - line), " - ", 3);
-		if (!dash)
+	if (strcmp(root, "/") != 0) {
+		if (strncmp(path, root, n) != 0 || (path[n] != '/' && path[n] != 0))
+			return NULL;
+		path += n;
+	}
+	if (strncmp(path, "/..", 3) == 0 && (path[3] == '/' || path[3] == 0))
+		return NULL; /* out of the cgroup namespace */
+	return strcmp(path, "/") == 0 ? "" : path;
+}
+
+/* A line "36 35 98:0 /root /point rw,noatime master:1 - cgroup source rw,cpu": the optional fields end
+ * with " - ". */
+static bool is_cpu_mount(struct part line, bool v1, struct part *root, struct part *point)
+{
+	for (int i = 0; i < 3; i++)
+		cut(&line, ' ');
+	*root = cut(&line, ' ');
+	*point = cut(&line, ' ');
+	while (line.at < line.end && !is(cut(&line, ' '), "-"))
+		;
+	if (!v1)
+		return is(cut(&line, ' '), "cgroup2");
+	if (!is(cut(&line, ' '), "cgroup"))
+		return false;
+	cut(&line, ' ');
+	return lists(line, "cpu");
+}
+
+/* The directory of the cgroup path, below prefix; *mount: how much of it is above the mount. */
+static bool cgroup_dir(const char *text, const char *path, bool v1, const char *prefix, char *dir,
+                       size_t size, size_t *mount)
+{
+	struct part rest = { text, text + strlen(text) };
+
+	while (rest.at < rest.end) {
+		struct part root_part, point_part;
+		char root[PATH_SIZE], point[PATH_SIZE];
+		const char *tail;
+		size_t n;
+
+		if (!is_cpu_mount(cut(&rest, '\n'), v1, &root_part, &point_part) ||
+		    !unescape(root_part, root, sizeof root) ||
+		    !unescape(point_part, point, sizeof point) || root[0] != '/' ||
+		    (tail = below(path, root)) == NULL)
 			continue;
-		type = field(dash + 3, end, 0, &n);
-		if (n != (v1 ? 6u : 7u) || memcmp(type, v1 ? "cgroup" : "cgroup2", n) != 0)
-			continue;
-		options = field(dash + 3, end, 2, &n);
-		if (v1 && !has_word(options, n, "cpu"))
-			continue;
-		f = field(line, dash, 3, &n);
-		options = field(line, dash, 4, &m);
-		if (n >= size || m >= size)
-			continue;
-		memcpy(root, f, n);
-		root[n] = 0;
-		memcpy(point, options, m);
-		point[m] = 0;
-		return true;
+		*mount = strlen(prefix) + strlen(point);
+		n = (size_t)snprintf(dir, size, "%s%s%s", prefix, point, tail);
+		return n < size;
 	}
 	return false;
 }
 
-static double quota_at(const char *dir, bool v1)
-{
-	char path[3 * PATH_LEN + 64], text[128], *end;
-	double quota, period;
+/* ---- quotas ---------------------------------------------------------------------------------- */
 
-	snprintf(path, sizeof path, "%s/%s", dir, v1 ? "cpu.cfs_quota_us" : "cpu.max");
-	if (!read_file(path, text, sizeof text))
-		return 0;
-	quota = strtod(text, &end);
-	if (end == text || quota <= 0)
-		return 0; /* "max", -1 */
-	if (v1) {
-		snprintf(path, sizeof path, "%s/cpu.cfs_period_us", dir);
-		if (!read_file(path, text, sizeof text))
+/* A positive number; 0: anything else. *text is moved behind it. */
+static int64_t number(const char **text)
+{
+	int64_t n = 0;
+
+	while (**text >= '0' && **text <= '9') {
+		if (n > INT64_MAX / 10 - 1)
 			return 0;
-		end = text;
+		n = n * 10 + (*(*text)++ - '0');
 	}
-	period = strtod(end, NULL);
-	return period > 0 ? quota / period : 0;
+	return n;
 }
 
-static double smallest_quota(char *dir, size_t mount_length, bool v1)
+static bool read_at(const char *dir, const char *name, char *text, size_t size)
 {
-	double least = 0, q;
-	char *slash;
+	char path[3 * PATH_SIZE + 32];
 
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	return read_file(path, text, size);
+}
+
+/* In CPUs; 0: no limit. */
+static double quota_at(const char *dir, bool v1)
+{
+	char text[128];
+	const char *at = text;
+	int64_t quota, period;
+
+	if (!read_at(dir, v1 ? "cpu.cfs_quota_us" : "cpu.max", text, sizeof text))
+		return 0;
+	quota = number(&at); /* -1 and "max": 0 */
+	if (quota == 0)
+		return 0;
+	if (v1) {
+		if (!read_at(dir, "cpu.cfs_period_us", text, sizeof text))
+			return 0;
+		at = text;
+	} else if (*at++ != ' ') {
+		return 0;
+	}
+	period = number(&at);
+	return period ? (double)quota / (double)period : 0;
+}
+
+static double less(double a, double b)
+{
+	return a == 0 || (b > 0 && b < a) ? b : a;
+}
+
+static double quota(const char *cgroup, const char *mountinfo, const char *prefix, bool v1)
+{
+	char path[PATH_SIZE], dir[3 * PATH_SIZE];
+	size_t mount;
+	double least = 0;
+
+	if (!cgroup_path(cgroup, v1, path, sizeof path) ||
+	    !cgroup_dir(mountinfo, path, v1, prefix, dir, sizeof dir, &mount))
+		return 0;
 	for (;;) {
-		q = quota_at(dir, v1);
-		if (q > 0 && (least == 0 || q < least))
-			least = q;
-		slash = strrchr(dir, '/');
-		if (!slash || (size_t)(slash - dir) < mount_length)
+		char *slash = strrchr(dir, '/');
+
+		least = less(least, quota_at(dir, v1));
+		if (!slash || (size_t)(slash - dir) < mount)
 			return least;
 		*slash = 0;
 	}
 }
 
-static double quota(const char *cgroup, const char *mountinfo, const char *prefix, bool v1)
-{
-	char path[PATH_LEN], point[PATH_LEN], root[PATH_LEN], dir[3 * PATH_LEN];
-	const char *below = path;
-	size_t n;
-
-	if (!cgroup_path(cgroup, v1, path, sizeof path) ||
-	    !cgroup_mount(mountinfo, v1, point, root, sizeof point) || strstr(path, ".."))
-		return 0;
-	n = strlen(root);
-	if (n > 1 && strncmp(path, root, n) == 0 && (path[n] == '/' || path[n] == 0))
-		below = path + n;
-	n = (size_t)snprintf(dir, sizeof dir, "%s%s", prefix, point);
-	if (strcmp(below, "/") != 0)
-		snprintf(dir + n, sizeof dir - n, "%s", below);
-	return smallest_quota(dir, n, v1);
-}
-
 int os_linux_cgroup_limit(const char *cgroup, const char *mountinfo, const char *prefix)
 {
-	double one = quota(cgroup, mountinfo, prefix, true), two = quota(cgroup, mountinfo, prefix, false);
-	double least = one == 0 || (two > 0 && two < one) ? two : one;
+	double least = less(quota(cgroup, mountinfo, prefix, true),
+	                    quota(cgroup, mountinfo, prefix, false));
+	int whole;
 
 	if (least <= 0 || least > 1e6)
 		return 0;
-	if (least <= 2)
-		return 2;
-	return (int)least + (least > (int)least);
+	whole = (int)least;
+	if (whole < least)
+		whole++;
+	return whole > 2 ? whole : 2;
 }
 
 int os_cpus(void)
 {
-	char *text = malloc(2 * TEXT_MAX);
-	int cpus = affinity(), limit = 0;
+	int saved = errno, cpus = affinity(), limit = 0;
+	char *text = os_map(2 * TEXT_SIZE);
 
-	if (text && read_file("/proc/self/cgroup", text, TEXT_MAX) &&
-	    read_file("/proc/self/mountinfo", text + TEXT_MAX, TEXT_MAX))
-		limit = os_linux_cgroup_limit(text, text + TEXT_MAX, "");
-	free(text);
+	if (!text)
+		return cpus;
+	if (read_file("/proc/self/cgroup", text, TEXT_SIZE) &&
+	    read_file("/proc/self/mountinfo", text + TEXT_SIZE, TEXT_SIZE))
+		limit = os_linux_cgroup_limit(text, text + TEXT_SIZE, "");
+	os_unmap(text, 2 * TEXT_SIZE);
+	errno = saved;
 	return limit > 0 && limit < cpus ? limit : cpus;
 }

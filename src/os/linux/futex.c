@@ -4,11 +4,9 @@
  * errno is kept: gort runs inside calls of user code that may look at it.
  */
 #include "base/atomic.h"
-#include "os/os.h"
+#include "os/linux/linux.h"
 
 #include <errno.h>
-#include <linux/futex.h>
-#include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -17,8 +15,8 @@
 static int64_t raw_futex(uint32_t *word, int op, uint32_t value, const struct timespec *until)
 {
 	int saved = errno;
-	int64_t result = syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, until, NULL,
-	                         FUTEX_BITSET_MATCH_ANY);
+	int64_t result = syscall(SYS_futex, word, op | LINUX_FUTEX_PRIVATE, value, until, NULL,
+	                         UINT32_MAX /* any waiter */);
 
 	if (result < 0)
 		result = -errno;
@@ -36,12 +34,12 @@ int os_futex_wait(uint32_t *word, uint32_t expected, int64_t deadline)
 		ts.tv_nsec = (long)(deadline % 1000000000);
 		until = &ts;
 	}
-	return (int)raw_futex(word, FUTEX_WAIT_BITSET, expected, until);
+	return (int)raw_futex(word, LINUX_FUTEX_WAIT_BITSET, expected, until);
 }
 
 void os_futex_wake(uint32_t *word, int count)
 {
-	raw_futex(word, FUTEX_WAKE, (uint32_t)count, NULL);
+	raw_futex(word, LINUX_FUTEX_WAKE, (uint32_t)count, NULL);
 }
 
 void os_membarrier(void)
@@ -50,7 +48,7 @@ void os_membarrier(void)
 
 	fence_seq();
 	if (gort__asymmetric)
-		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+		syscall(SYS_membarrier, LINUX_MEMBARRIER_PRIVATE_EXPEDITED, 0, 0);
 	fence_seq();
 	errno = saved;
 }

@@ -3,10 +3,8 @@
  */
 #include "base/atomic.h"
 #include "os/linux/linux.h"
-#include "os/os.h"
 
 #include <errno.h>
-#include <linux/membarrier.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -15,8 +13,8 @@ bool gort__asymmetric;
 /* Registered, and then really done once: some emulators answer the query and fail the call. */
 static bool membarrier_works(void)
 {
-	return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0 &&
-	       syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+	return syscall(SYS_membarrier, LINUX_MEMBARRIER_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0 &&
+	       syscall(SYS_membarrier, LINUX_MEMBARRIER_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
 void os_init(void)

@@ -6,6 +6,15 @@
 
 #include "os/os.h"
 
+/* The kernel's numbers: its headers are not always installed beside another libc's. */
+enum {
+	LINUX_FUTEX_WAKE = 1,
+	LINUX_FUTEX_WAIT_BITSET = 9, /* absolute deadlines, on CLOCK_MONOTONIC */
+	LINUX_FUTEX_PRIVATE = 128,
+	LINUX_MEMBARRIER_PRIVATE_EXPEDITED = 8,
+	LINUX_MEMBARRIER_REGISTER_PRIVATE_EXPEDITED = 16,
+};
+
 void os_linux_probe_guards(void);
 /* For tests: use this kind, and those behind it in the enum, from now on. */
 void os_linux_force_guard(enum os_guard kind);

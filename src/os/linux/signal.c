@@ -4,8 +4,13 @@
  * A fault that is not ours goes to whoever was there before, as if we were not: their flags and mask
  * are honoured. Where nobody was, the default action follows: we set it and return, and the fault
  * repeats (so the core dump shows the place); one that was sent by kill(2) would not, and is sent to
- * the thread again.
+ * the thread again. The alternate stack is the one thing that they did not ask for and may get.
+ *
+ * Who installs a handler after us may call ours from theirs. If os_faults_remove finds that, ours stays
+ * behind theirs, asked nothing; a later install does not put a second one in front: the two would call
+ * each other for ever.
  */
+#include "base/atomic.h"
 #include "os/linux/linux.h"
 
 #include <errno.h>
@@ -21,9 +26,10 @@
 #define AT_MINSIGSTKSZ 51
 #endif
 
-static os_fault_fn handler;
 static const int faults[2] = { SIGSEGV, SIGBUS };
-static struct sigaction before[2];
+static os_fault_fn handler;        /* atomic: release in os_faults_install meets acquire in on_fault */
+static struct sigaction before[2]; /* written while ours is not installed, or by ours (RESETHAND) */
+static enum { OUT, IN, BEHIND } place[2]; /* of ours; BEHIND: left behind another one */
 
 void os_signals_get(sigset_t *mask)
 {
@@ -97,11 +103,12 @@ static void call_previous(int signo, siginfo_t *info, void *context, struct siga
 	if (sa.sa_flags & (int)SA_RESETHAND)
 		old->sa_handler = SIG_DFL;
 	mask = sa.sa_mask;
-	if (!(sa.sa_flags & SA_NODEFER))
+	pthread_sigmask(SIG_BLOCK, &mask, NULL); /* until the return from the signal */
+	if (sa.sa_flags & SA_NODEFER) {
+		sigemptyset(&mask);
 		sigaddset(&mask, signo);
-	else
-		pthread_sigmask(SIG_UNBLOCK, &(sigset_t){ 0 }, NULL);
-	pthread_sigmask(SIG_BLOCK, &mask, NULL);
+		pthread_sigmask(SIG_UNBLOCK, &mask, NULL);
+	}
 	if (sa.sa_flags & SA_SIGINFO)
 		sa.sa_sigaction(signo, info, context);
 	else
@@ -110,26 +117,45 @@ static void call_previous(int signo, siginfo_t *info, void *context, struct siga
 
 static void on_fault(int signo, siginfo_t *info, void *context)
 {
-	int saved = errno, i = signo == SIGBUS;
+	int saved = errno;
+	os_fault_fn fn = load_acquire(&handler);
 	uintptr_t sp, pc;
 
 	where(context, &sp, &pc);
-	if (info->si_code > 0 && handler((uintptr_t)info->si_addr, sp, pc, info->si_code))
+	if (fn && info->si_code > 0 && fn((uintptr_t)info->si_addr, sp, pc, info->si_code))
 		default_action(signo, info);
 	else
-		call_previous(signo, info, context, &before[i]);
+		call_previous(signo, info, context, &before[signo == SIGBUS]);
 	errno = saved;
+}
+
+static bool is_ours(const struct sigaction *sa)
+{
+	return (sa->sa_flags & SA_SIGINFO) && sa->sa_sigaction == on_fault;
+}
+
+static bool is_function(const struct sigaction *sa)
+{
+	return (sa->sa_flags & SA_SIGINFO) || (sa->sa_handler != SIG_DFL && sa->sa_handler != SIG_IGN);
 }
 
 int os_faults_install(os_fault_fn fn)
 {
-	struct sigaction sa = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	struct sigaction ours = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	struct sigaction now;
 
-	handler = fn;
-	sigemptyset(&sa.sa_mask);
-	for (int i = 0; i < 2; i++)
-		if (sigaction(faults[i], &sa, &before[i]) < 0)
+	sigemptyset(&ours.sa_mask);
+	for (int i = 0; i < 2; i++) {
+		if (sigaction(faults[i], NULL, &now) < 0)
 			return -errno;
+		if (is_ours(&now) || (place[i] == BEHIND && is_function(&now)))
+			continue;
+		before[i] = now;
+		if (sigaction(faults[i], &ours, NULL) < 0)
+			return -errno;
+		place[i] = IN;
+	}
+	store_release(&handler, fn);
 	return 0;
 }
 
@@ -137,8 +163,12 @@ void os_faults_remove(void)
 {
 	struct sigaction now;
 
-	for (int i = 0; i < 2; i++)
-		if (sigaction(faults[i], NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
-		    now.sa_sigaction == on_fault)
+	store_release(&handler, NULL);
+	for (int i = 0; i < 2; i++) {
+		if (place[i] == OUT || sigaction(faults[i], NULL, &now) < 0)
+			continue;
+		place[i] = is_ours(&now) ? OUT : BEHIND;
+		if (place[i] == OUT)
 			sigaction(faults[i], &before[i], NULL);
+	}
 }

@@ -28,10 +28,13 @@
 #endif
 #define MANY 64u
 
+/* Set by the probe, before there are threads. */
 static size_t page_size = 4096;
 static bool can_madvise, can_many;
-static enum os_guard weakest_forced;
-static uint32_t most_mprotected, mprotected; /* the second is atomic */
+static enum os_guard strongest; /* that may be used */
+static uint32_t most_mprotected;
+
+static uint32_t mprotected; /* atomic: guards of that kind that there are */
 
 size_t os_page_size(void)
 {
@@ -62,7 +65,7 @@ void os_unmap(void *p, size_t size)
 
 void *os_reserve(size_t size)
 {
-	return map(size, PROT_NONE, MAP_NORESERVE);
+	return map(size, PROT_NONE, MAP_NORESERVE | MAP_STACK);
 }
 
 /* Under mlockall(MCL_FUTURE) the mapping is locked, and would be populated as soon as it can be
@@ -105,43 +108,9 @@ static bool guarded(const char *p)
 
 static bool install_many(struct iovec *iov, unsigned n)
 {
-	int64_t done = syscall(SYS_process_madvise, PIDFD_SELF, iov, (size_t)n, MADV_GUARD_INSTALL, 0);
+	long done = syscall(SYS_process_madvise, PIDFD_SELF, iov, (size_t)n, MADV_GUARD_INSTALL, 0);
 
-	return done == (int64_t)n * (int64_t)iov[0].iov_len;
-}
-
-void os_linux_probe_guards(void)
-{
-	char *p;
-	struct iovec iov;
-
-	page_size = (size_t)sysconf(_SC_PAGESIZE);
-	p = os_map(2 * page_size);
-	if (!p)
-		return;
-	can_madvise = madvise(p, page_size, MADV_GUARD_INSTALL) == 0 && guarded(p);
-	iov = (struct iovec){ p + page_size, page_size };
-	can_many = can_madvise && install_many(&iov, 1) && guarded(p + page_size);
-	os_unmap(p, 2 * page_size);
-}
-
-void os_linux_force_guard(enum os_guard kind)
-{
-	weakest_forced = kind;
-}
-
-static bool guard_by_madvise(char *p, size_t stride, size_t size, unsigned n)
-{
-	struct iovec iov[MANY];
-
-	for (unsigned i = 0; i < n; i++)
-		iov[i % MANY] = (struct iovec){ p + i * stride, size };
-	if (can_many && n <= MANY && install_many(iov, n))
-		return true;
-	for (unsigned i = 0; i < n; i++)
-		if (madvise(p + i * stride, size, MADV_GUARD_INSTALL) < 0)
-			return false; /* locked memory: EINVAL. What was done does no harm */
-	return true;
+	return done >= 0 && (size_t)done == n * iov[0].iov_len;
 }
 
 static uint32_t read_max_map_count(void)
@@ -157,22 +126,66 @@ static uint32_t read_max_map_count(void)
 	return text[0] ? (uint32_t)strtoul(text, NULL, 10) : 65530;
 }
 
+/* Stacks are unlocked before they get their guards, so the probe's pages are as well. */
+void os_linux_probe_guards(void)
+{
+	struct iovec iov;
+	char *p;
+
+	page_size = (size_t)sysconf(_SC_PAGESIZE);
+	most_mprotected = read_max_map_count() / 4; /* of half the mappings, two for each */
+	p = os_map(2 * page_size);
+	if (!p)
+		return;
+	munlock(p, 2 * page_size);
+	can_madvise = madvise(p, page_size, MADV_GUARD_INSTALL) == 0 && guarded(p);
+	iov = (struct iovec){ p + page_size, page_size };
+	can_many = can_madvise && install_many(&iov, 1) && guarded(p + page_size);
+	os_unmap(p, 2 * page_size);
+}
+
+void os_linux_force_guard(enum os_guard kind)
+{
+	strongest = kind;
+}
+
+static bool install_each(const struct iovec *iov, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (madvise(iov[i].iov_base, iov[i].iov_len, MADV_GUARD_INSTALL) < 0)
+			return false; /* EINVAL: locked memory. Those that were made do no harm */
+	return true;
+}
+
+static bool guard_by_madvise(char *p, size_t stride, size_t size, unsigned n)
+{
+	struct iovec iov[MANY];
+
+	for (unsigned done = 0, now; done < n; done += now) {
+		now = n - done < MANY ? n - done : MANY;
+		for (unsigned i = 0; i < now; i++)
+			iov[i] = (struct iovec){ p + (done + i) * stride, size };
+		if (!(can_many && install_many(iov, now)) && !install_each(iov, now))
+			return false;
+	}
+	return true;
+}
+
 static bool guard_by_mprotect(char *p, size_t stride, size_t size, unsigned n)
 {
-	if (!most_mprotected)
-		most_mprotected = read_max_map_count() / 4;
-	if (add_relaxed(&mprotected, n) + n > most_mprotected) {
-		sub_relaxed(&mprotected, n);
-		return false;
-	}
-	for (unsigned i = 0; i < n; i++)
-		if (mprotect(p + i * stride, size, PROT_NONE) < 0) {
-			while (i-- > 0)
-				mprotect(p + i * stride, size, PROT_READ | PROT_WRITE);
-			sub_relaxed(&mprotected, n);
-			return false;
-		}
+	unsigned i = 0;
+
+	if (add_relaxed(&mprotected, n) + n > most_mprotected)
+		goto none;
+	for (; i < n; i++)
+		if (mprotect(p + i * stride, size, PROT_NONE) < 0)
+			goto none;
 	return true;
+none:
+	while (i-- > 0)
+		mprotect(p + i * stride, size, PROT_READ | PROT_WRITE);
+	sub_relaxed(&mprotected, n);
+	return false;
 }
 
 enum os_guard os_guard_many(void *p, size_t stride, size_t size, unsigned n)
@@ -180,9 +193,9 @@ enum os_guard os_guard_many(void *p, size_t stride, size_t size, unsigned n)
 	int saved = errno;
 	enum os_guard kind = OS_GUARD_NONE;
 
-	if (can_madvise && weakest_forced == OS_GUARD_MADVISE && guard_by_madvise(p, stride, size, n))
+	if (can_madvise && strongest == OS_GUARD_MADVISE && guard_by_madvise(p, stride, size, n))
 		kind = OS_GUARD_MADVISE;
-	else if (weakest_forced <= OS_GUARD_MPROTECT && guard_by_mprotect(p, stride, size, n))
+	else if (strongest <= OS_GUARD_MPROTECT && guard_by_mprotect(p, stride, size, n))
 		kind = OS_GUARD_MPROTECT;
 	errno = saved;
 	return kind;

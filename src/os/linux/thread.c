@@ -64,7 +64,7 @@ void os_thread_detach(os_thread *t)
 
 void os_thread_name(const char *name)
 {
-	prctl(PR_SET_NAME, name, 0, 0, 0);
+	prctl(PR_SET_NAME, name, 0, 0, 0); /* cannot fail */
 }
 
 void os_thread_timer_slack(int64_t ns)

@@ -1,0 +1,75 @@
+/*
+ * bench.h - what the benchmarks share: clocks, reports, helpers. bench/go/harness.go is its twin.
+ *
+ * Every benchmark has a twin in Go that does the same work in the same shape; who changes one
+ * changes the other. Both programs run one benchmark a process and print lines
+ *
+ *	NAME VALUE UNIT          elapsed time: ns an operation, or ms in all
+ *	NAME.cpu VALUE UNIT      user and system time of the process meanwhile, likewise
+ *
+ * The CPU time is the process's: what a monitor thread or a garbage collector uses counts.
+ */
+#ifndef GORT_BENCH_H
+#define GORT_BENCH_H
+
+#include <gort.h>
+
+typedef gort_chan_of(int) int_chan;
+
+struct stopwatch { /* started: the clocks' readings; stopped: what has passed. ns */
+	int64_t wall, cpu;
+};
+
+struct stopwatch stopwatch_start(void);
+void stopwatch_stop(struct stopwatch *w);
+
+/* Do a tenth of the work, so that threads, stacks and caches are there; then all n operations
+ * of it, measured, and report the time of each. */
+void measure_each(const char *name, void (*work)(long n), long n);
+
+/* Warm up with work(warm), measure work(n), report its time as a whole. */
+void measure_whole(const char *name, void (*work)(long n), long warm, long n);
+
+void report_whole(const char *name, const struct stopwatch *w);
+void report_bytes(const char *name, double bytes);
+
+/* A line of /proc/self/status, in bytes: "VmRSS", "VmPTE". */
+double memory_of(const char *what);
+
+_Noreturn void fail(const char *what);
+
+/* A benchmark whose result is wrong measures nothing. */
+static inline void expect(bool right, const char *what)
+{
+	if (!right)
+		fail(what);
+}
+
+int_chan make_ints(size_t capacity);
+
+/* n goroutines, each fn(arg), counted by group. */
+void go_many(gort_waitgroup *group, int n, gort_func fn, void *arg);
+
+/* channels.c */
+void bench_pingpong_unbuf(void);
+void bench_chan_buf(void);
+void bench_prodcons(void);
+void bench_mpmc(void);
+void bench_primes(void);
+
+/* goroutines.c */
+void bench_yield(void);
+void bench_spawn(void);
+void bench_spawn_join(void);
+void bench_park1m(void);
+void bench_sleepers(void);
+
+/* forkjoin.c */
+void bench_skynet(void);
+void bench_parfib(void);
+
+/* locks.c */
+void bench_mutex_uncontended(void);
+void bench_mutex_contended(void);
+
+#endif

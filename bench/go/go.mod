@@ -1,0 +1,3 @@
+module gort.example/bench
+
+go 1.22

@@ -1,0 +1,49 @@
+// Command bench runs one benchmark by its name: the twin of gortbench.c.
+// GOMAXPROCS sets the processors.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+var table = []struct {
+	name string
+	run  func()
+}{
+	{"yield", benchYield},
+	{"pingpong_unbuf", benchPingpongUnbuf},
+	{"chan_buf", benchChanBuf},
+	{"prodcons", benchProdcons},
+	{"mpmc", benchMpmc},
+	{"spawn", benchSpawn},
+	{"spawn_join", benchSpawnJoin},
+	{"mutex_uncontended", benchMutexUncontended},
+	{"mutex_contended", benchMutexContended},
+	{"skynet", benchSkynet},
+	{"park1m", benchPark1m},
+	{"primes", benchPrimes},
+	{"parfib", benchParfib},
+	{"sleepers", benchSleepers},
+}
+
+func list() {
+	for _, b := range table {
+		fmt.Println(b.name)
+	}
+}
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == "--list" {
+		list()
+		return
+	}
+	for _, b := range table {
+		if len(os.Args) == 2 && os.Args[1] == b.name {
+			b.run()
+			return
+		}
+	}
+	fmt.Fprintf(os.Stderr, "Usage: bench NAME\n       bench --list\n")
+	os.Exit(2)
+}

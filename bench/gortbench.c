@@ -1,0 +1,54 @@
+/*
+ * gortbench.c - runs one benchmark by its name. bench/go/main.go is its twin; bench/run runs
+ * both and compares.
+ *
+ * One a process: what one leaves behind (warm stacks, grown heaps, threads) is not the next
+ * one's. GORT_MAXPROCS sets the processors.
+ */
+#include "bench.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct bench {
+	const char *name;
+	void (*run)(void);
+} table[] = {
+	{ "yield", bench_yield },
+	{ "pingpong_unbuf", bench_pingpong_unbuf },
+	{ "chan_buf", bench_chan_buf },
+	{ "prodcons", bench_prodcons },
+	{ "mpmc", bench_mpmc },
+	{ "spawn", bench_spawn },
+	{ "spawn_join", bench_spawn_join },
+	{ "mutex_uncontended", bench_mutex_uncontended },
+	{ "mutex_contended", bench_mutex_contended },
+	{ "skynet", bench_skynet },
+	{ "park1m", bench_park1m },
+	{ "primes", bench_primes },
+	{ "parfib", bench_parfib },
+	{ "sleepers", bench_sleepers },
+};
+
+#define BENCHES (sizeof table / sizeof table[0])
+
+static int list(void)
+{
+	for (size_t i = 0; i < BENCHES; i++)
+		puts(table[i].name);
+	return 0;
+}
+
+GORT_MAIN(argc, argv)
+{
+	if (argc == 2 && strcmp(argv[1], "--list") == 0)
+		return list();
+	for (size_t i = 0; argc == 2 && i < BENCHES; i++) {
+		if (strcmp(argv[1], table[i].name) == 0) {
+			table[i].run();
+			return 0;
+		}
+	}
+	fprintf(stderr, "Usage: gortbench NAME\n       gortbench --list\n");
+	return 2;
+}

@@ -1,0 +1,17 @@
+# Which processor, and what is needed of the system.
+if(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux")
+	message(FATAL_ERROR "gort runs on Linux, not on ${CMAKE_SYSTEM_NAME}")
+endif()
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
+	set(GORT_ARCH x86_64)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+	set(GORT_ARCH aarch64)
+else()
+	message(FATAL_ERROR "gort knows x86-64 and AArch64, not ${CMAKE_SYSTEM_PROCESSOR}")
+endif()
+if(NOT CMAKE_SIZEOF_VOID_P EQUAL 8)
+	message(FATAL_ERROR "gort needs 64-bit pointers")
+endif()
+
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)

@@ -1,0 +1,113 @@
+/*
+ * switch.h - giving way, inline: pick the next goroutine, switch to it, do what the last one left.
+ *
+ * Inline for a reason. After a switch the processor's return stack holds the other goroutine's calls, so
+ * each return on the way back to user code is mispredicted: 4 to 5 ns a frame. The functions that park
+ * most (channels) therefore have no frame between the user's and gort_switch; all others call
+ * gort__park (proc.c), which is the same.
+ *
+ * Callers: a running goroutine with a P.
+ */
+#ifndef GORT_SCHED_SWITCH_H
+#define GORT_SCHED_SWITCH_H
+
+#include "sched/park.h"
+
+void gort__after_switch_slow(struct m *m, enum after_kind kind);
+void gort__stack_check(struct g *g);
+
+static inline struct g *runnext_take(struct p *p)
+{
+	struct g *g = load_relaxed(&p->runnext);
+
+	if (!g || !cas_acquire(&p->runnext, &g, NULL))
+		return NULL; /* only a thief can have been faster */
+	return g;
+}
+
+/* The next of this P's own. NULL: go to g0 (proc.c, "Direct path"). */
+static inline struct g *pick(struct p *p)
+{
+	struct g *g;
+
+	if (unlikely(--p->ticks == 0 || load_relaxed(&p->attention)))
+		return NULL;
+	g = runnext_take(p);
+	if (likely(g != NULL)) {
+		if (unlikely(load_relaxed(&p->eager)))
+			store_relaxed(&p->eager, 0); /* a direct switch has succeeded again */
+		return g;
+	}
+	g = ring_pop(&p->ring);
+	return g ? g : deque_pop(&p->deque);
+}
+
+/* On whatever runs next on m: finish what the one before left to do. */
+static inline void after_switch(struct m *m)
+{
+	enum after_kind kind = m->after;
+
+	m->after = AFTER_NOTHING;
+	if (likely(kind == AFTER_UNLOCK))
+		lock_release(m->after_lock);
+	else if (kind != AFTER_NOTHING)
+		gort__after_switch_slow(m, kind);
+}
+
+static inline void become(struct m *m, struct g *g)
+{
+	struct p *p = m->p;
+
+	m->g = g;
+	g_set_state(g, G_RUNNING);
+	store_relaxed(&p->picks, p->picks + 1);
+	if (unlikely(g->canary))
+		gort__stack_check(g);
+}
+
+/* From the running g to next, or to g0 if next is NULL. Returns when g is resumed, maybe on
+ * another M. m->after is set. */
+static inline void switch_away(struct m *m, struct g *g, struct g *next)
+{
+	if (likely(next != NULL)) {
+		become(m, next);
+		fiber_leave(&g->fiber, &next->fiber, false);
+		gort_switch(&g->sp, next->sp);
+	} else {
+		fiber_leave(&g->fiber, &m->g0_fiber, false);
+		gort_mcall(&g->sp, m->g0_sp, gort__schedule, m);
+	}
+	fiber_arrive(&g->fiber);
+	after_switch(m_self());
+}
+
+/* racy: the wait has a turn (park.h). held: released once the stack is left; may be NULL. */
+static inline void park(struct m *m, struct g *g, struct lock *held, bool racy, enum g_why why)
+{
+	must_checked(m->after == AFTER_NOTHING);
+	store_relaxed(&g->why, (uint32_t)why);
+	g_set_state(g, G_WAITING);
+	m->after_g = g;
+	m->after_lock = held;
+	m->after = racy ? AFTER_PARK : held ? AFTER_UNLOCK : AFTER_NOTHING;
+	switch_away(m, g, pick(m->p));
+}
+
+/* gort__wait of a goroutine without a deadline. */
+static inline int wait_here(struct m *m, struct waiter *w, struct waitq *q, struct lock *lock,
+                            enum g_why why)
+{
+	struct g *g = m->g;
+
+	w->lock = lock;
+	w->g = g;
+	w->guest = NULL;
+	w->turn = 0;
+	waitq_push(q, w);
+	g->waiting = w;
+	park(m, g, lock, false, why);
+	g->waiting = NULL;
+	return w->status;
+}
+
+#endif
