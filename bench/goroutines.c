@@ -8,6 +8,8 @@
 
 /* ---- yield: four goroutines that do nothing but let the others run -------------------- */
 
+/* With one P each yield is a switch. With more, a goroutine may have a P to itself for a while,
+ * where a yield finds nobody else to run: then the figure is a mixture of the two. */
 #define YIELDERS 4
 
 struct yielding {
@@ -15,7 +17,7 @@ struct yielding {
 	long each;
 };
 
-/* They begin together, as a yield with nobody else about is another thing. */
+/* They begin together. */
 static void yielder(void *arg)
 {
 	struct yielding *y = arg;

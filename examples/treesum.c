@@ -119,6 +119,13 @@ static _Noreturn void die(const char *what)
 	_exit(EXIT_FAILURE);
 }
 
+static void *checked(void *p)
+{
+	if (!p)
+		die("out of memory");
+	return p;
+}
+
 static void *grow(void *p, size_t *cap, size_t need, size_t elem_size)
 {
 	size_t to = *cap ? *cap : 16;
@@ -127,20 +134,8 @@ static void *grow(void *p, size_t *cap, size_t need, size_t elem_size)
 		return p;
 	while (to < need)
 		to *= 2;
-	p = realloc(p, to * elem_size);
-	if (!p)
-		die("out of memory");
 	*cap = to;
-	return p;
-}
-
-static char *copy_string(const char *s)
-{
-	char *copy = strdup(s);
-
-	if (!copy)
-		die("out of memory");
-	return copy;
+	return checked(realloc(p, to * elem_size));
 }
 
 /* With the terminal held. Spaces, not an escape sequence: right on any terminal. */
@@ -159,10 +154,8 @@ static bool needs_escape(const char *path)
 /* A name on one line, as sha256sum writes it; from malloc. */
 static char *escape(const char *path)
 {
-	char *escaped = malloc(2 * strlen(path) + 1), *to = escaped;
+	char *escaped = checked(malloc(2 * strlen(path) + 1)), *to = escaped;
 
-	if (!escaped)
-		die("out of memory");
 	for (; *path; path++) {
 		if (*path == '\n' || *path == '\r' || *path == '\\') {
 			*to++ = '\\';
@@ -196,10 +189,8 @@ static void report_errno(const char *path, int err)
 
 static struct dir *dir_new(int fd)
 {
-	struct dir *d = malloc(sizeof(*d));
+	struct dir *d = checked(malloc(sizeof(*d)));
 
-	if (!d)
-		die("out of memory");
 	atomic_init(&d->refs, 1);
 	d->fd = fd;
 	return d;
@@ -233,7 +224,7 @@ static size_t path_join(struct walker *w, size_t len, const char *name)
 
 static void send_job(struct walker *w, struct dir *dir, size_t name)
 {
-	struct job j = { .path = copy_string(w->path), .name = name };
+	struct job j = { .path = checked(strdup(w->path)), .name = name };
 
 	j.dir = dir ? dir_get(dir) : NULL;
 	gort_send(w->jobs, j);
@@ -514,13 +505,11 @@ static bool hash_job(struct job *j, EVP_MD_CTX *ctx, void *buffer, struct result
 static void hash(void *arg)
 {
 	struct hashers *h = arg;
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	void *buffer = malloc(READ_SIZE);
+	EVP_MD_CTX *ctx = checked(EVP_MD_CTX_new());
+	void *buffer = checked(malloc(READ_SIZE));
 	struct result r;
 	struct job j;
 
-	if (!ctx || !buffer)
-		die("out of memory");
 	if (!EVP_DigestInit_ex(ctx, EVP_sha256(), NULL))
 		die("OpenSSL has no SHA-256");
 	while (gort_recv(h->jobs, &j) == 0) {

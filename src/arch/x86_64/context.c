@@ -12,8 +12,6 @@ struct frame {
 	void *resume_at;
 };
 
-#define MXCSR_STICKY 0x3fu /* exceptions seen so far */
-
 /* In switch.S: calls r12(r13). Not a function of C's. */
 extern char gort__context_resume[] __attribute__((visibility("hidden")));
 
@@ -25,7 +23,7 @@ void *arch_context_make(void *top, void (*entry)(void *), void *arg)
 
 	struct frame *f = (struct frame *)((char *)top - ((uintptr_t)top & 15)) - 1;
 	*f = (struct frame){
-		.mxcsr = mxcsr & ~MXCSR_STICKY,
+		.mxcsr = mxcsr,
 		.x87_control = x87_control,
 		.r12 = (void *)(uintptr_t)entry,
 		.r13 = arg,

@@ -1,0 +1,76 @@
+# shellcheck shell=bash
+# common.sh - what ./dev and tools/ci share: messages, packages, the list of sources, ctest.
+
+say()
+{
+	if [ -t 1 ]; then printf '\033[1m== %s\033[0m\n' "$*"; else printf '== %s\n' "$*"; fi
+}
+
+die()
+{
+	echo "$*" >&2
+	exit 1
+}
+
+# need COMMAND | COMMAND=PACKAGE | /FILE=PACKAGE ...: install by apt the packages whose command or
+# file is missing. Without apt, say so and stop.
+need()
+{
+	local want missing=() root=()
+
+	for want; do
+		case $want in
+		/*) [ -e "${want%%=*}" ] || missing+=("${want#*=}") ;;
+		*) command -v "${want%%=*}" >/dev/null || missing+=("${want#*=}") ;;
+		esac
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	command -v apt-get >/dev/null || die "Please install what Debian calls: ${missing[*]}"
+	if [ "$(id -u)" -ne 0 ]; then
+		command -v sudo >/dev/null || die "Please have root install: ${missing[*]}"
+		root=(sudo)
+	fi
+	say "Installing by apt: ${missing[*]}"
+	"${root[@]}" apt-get -q -o DPkg::Lock::Timeout=120 update </dev/null >/dev/null ||
+		echo "apt-get update failed: going on with the lists that are here" >&2
+	"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+		-o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 \
+		install --no-install-recommends "${missing[@]}" </dev/null ||
+		die "apt cannot install ${missing[*]}"
+}
+
+need_build()
+{
+	need cmake ninja=ninja-build gcc /usr/include/stdio.h=libc6-dev
+}
+
+# Every C source. gort.h is set by hand: its columns are the manual.
+sources()
+{
+	find src include tests examples bench -name '*.[ch]' ! -path include/gort.h | sort
+}
+
+# run_ctest PRESET LOG [OPTION...]: run what was built; sets passed, failed, skipped.
+run_ctest()
+{
+	local preset=$1 log=$2 total
+
+	shift 2
+	timeout -k 30 1500 ctest --test-dir "build/$preset" -j "$(jobs_for_tests)" \
+		--output-on-failure --no-tests=error "$@" </dev/null 2>&1 | tee "$log"
+	total=$(sed -n 's/.* tests passed, .* failed out of \([0-9]*\)$/\1/p' "$log")
+	failed=$(sed -n 's/.* tests passed, \([0-9]*\) tests failed out of .*/\1/p' "$log")
+	skipped=$(grep -c '\*\*\*Skipped' "$log")
+	if [ -z "$failed" ]; then
+		total=1 failed=1 skipped=0 # it was stopped, or there was nothing to run
+	fi
+	passed=$((total - failed - skipped))
+}
+
+# Tests wait as much as they compute; too many at once, and those that watch the clock suffer.
+jobs_for_tests()
+{
+	local n
+	n=$(nproc)
+	echo $((n < 2 ? 2 : n > 8 ? 8 : n))
+}
