@@ -170,7 +170,7 @@ void bench_park1m(void)
 
 /* ---- sleepers: timers by the hundred thousand ------------------------------------------------ */
 
-/* Each sleeps ten times, 1 to 10 ms; the longest sum of these is 81 ms or so, the rest is the
+/* Each sleeps ten times, 1 to 10 ms; the longest sum of these is 92 ms, the rest is the
  * runtime's. */
 #define NAPS 10
 

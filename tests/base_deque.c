@@ -117,6 +117,7 @@ static void *thief(void *arg)
 {
 	struct shared *s = arg;
 	uint64_t last = 0;
+	uint32_t idle = 0;
 
 	for (;;) {
 		bool done = load_acquire(&s->done);
@@ -129,7 +130,7 @@ static void *thief(void *arg)
 			add_relaxed(&s->stolen, 1);
 		} else if (done) {
 			return NULL;
-		} else {
+		} else if (++idle % 64 == 0) {
 			sched_yield();
 		}
 	}
@@ -151,8 +152,12 @@ static void own(struct shared *s, uint64_t items, uint64_t most)
 				break;
 			take(s, item);
 		}
-		if ((random >> 40 & 1023) == 0)
-			sched_yield();
+		if ((random >> 40 & 255) == 0) { /* a feast for thieves */
+			for (uint64_t n = 0; n < 200 && i < items - 1; n++)
+				CHECK(deque_push(&s->deque, ITEM(i++)));
+			while (deque_len(&s->deque))
+				sched_yield();
+		}
 	}
 	while ((item = deque_pop(&s->deque)) != NULL)
 		take(s, item);
@@ -187,12 +192,12 @@ static void each_once(uint64_t items, uint64_t most)
 
 TEST_PLAIN(each_entry_is_taken_once)
 {
-	each_once(SCALE(UINT64_C(2000000)), 16);
+	each_once(SCALE(UINT64_C(5000000)), 16);
 }
 
 TEST_PLAIN(the_last_entry_is_taken_once)
 {
-	each_once(SCALE(UINT64_C(2000000)), 1);
+	each_once(SCALE(UINT64_C(5000000)), 1);
 }
 
 TEST_PLAIN(each_entry_is_taken_once_while_it_grows)

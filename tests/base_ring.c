@@ -121,6 +121,7 @@ static void *thief(void *arg)
 	struct shared *s = arg;
 	void *out[RING_SIZE / 2];
 	uint64_t last = 0;
+	uint32_t idle = 0;
 	unsigned n;
 
 	for (;;) {
@@ -135,7 +136,7 @@ static void *thief(void *arg)
 		add_relaxed(&s->stolen, n);
 		if (n == 0 && done)
 			return NULL;
-		if (n == 0)
+		if (n == 0 && ++idle % 64 == 0)
 			sched_yield();
 	}
 }
@@ -164,8 +165,12 @@ static void own(struct shared *s, uint64_t items)
 		}
 		for (uint64_t n = random >> 55 & 15; n > 0 && (item = ring_pop(&s->ring)) != NULL; n--)
 			take(s, item);
-		if ((random >> 40 & 1023) == 0)
-			sched_yield(); /* let thieves in where processors are few */
+		if ((random >> 40 & 255) == 0) { /* a feast for thieves */
+			while (i < items - 1 && ring_push(&s->ring, ITEM(i)))
+				i++;
+			while (ring_len(&s->ring))
+				sched_yield();
+		}
 	}
 	while ((item = ring_pop(&s->ring)) != NULL)
 		take(s, item);
@@ -178,7 +183,7 @@ static void own(struct shared *s, uint64_t items)
 
 TEST_PLAIN(each_entry_is_taken_once)
 {
-	uint64_t items = SCALE(UINT64_C(2000000));
+	uint64_t items = SCALE(UINT64_C(5000000));
 	struct shared *s = aligned_alloc(64, sizeof *s);
 	pthread_t threads[THIEVES];
 

@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LIMIT_S 75 /* longer than EVENTUALLY, so that the check's own words are seen */
+#define LIMIT_S 75       /* longer than EVENTUALLY, so that the check's own words are seen */
 #define SLOW_LIMIT_S 300 /* where SCALE divides */
 #define QUIT_S 2
 
@@ -345,15 +345,20 @@ static const struct test_case *find(const char *name)
 	exit(2);
 }
 
+static const char *outcome_name(int outcome)
+{
+	if (outcome == TEST_OK)
+		return "ok";
+	return outcome == TEST_SKIPPED ? "skipped" : "FAILED";
+}
+
 static int run_reported(const struct test_case *c)
 {
 	double start = seconds();
-	int rc = test_run(c);
+	int outcome = test_run(c);
 
-	printf("%-8s %s (%.2f s)\n",
-	       rc == TEST_OK ? "ok" : rc == TEST_SKIPPED ? "skipped" : "FAILED", c->name,
-	       seconds() - start);
-	return rc;
+	printf("%-8s %s (%.2f s)\n", outcome_name(outcome), c->name, seconds() - start);
+	return outcome;
 }
 
 static int run_all(void)

@@ -11,6 +11,8 @@
  *     // variants: maxprocs    it runs with GORT_MAXPROCS 1, 2 and 8 as subject.case@1, @2, @8
  *     // label: full           a long one: only `./dev ci --full` runs it
  *     // isolate               alone on the machine
+ *     // not: valgrind qemu    not a test of such builds: asan, tsan, valgrind, qemu. For what they
+ *                              cannot do; where it depends on the machine, SKIP
  *
  * A check that fails prints one line by one write(2) and aborts: right on any stack and thread.
  * A case fails, too, if it leaves goroutines, descriptors, or memory of gort's behind.
@@ -61,7 +63,8 @@ enum { TEST_OK = 0, TEST_FAILED = 1, TEST_SKIPPED = 77 };
 		int64_t test_end_ = gort_in(60 * GORT_SEC); \
 		while (!(cond)) { \
 			if (gort_now() >= test_end_) \
-				test_fail_(__FILE__, __LINE__, "EVENTUALLY(%s): not in 60 s", #cond); \
+				test_fail_(__FILE__, __LINE__, "EVENTUALLY(%s): not in 60 s", \
+					   #cond); \
 			gort_sleep(GORT_MS); \
 		} \
 	} while (0)

@@ -112,11 +112,10 @@ TEST_DIES(failed_check_str_prints_both_values, "CHECK_STR(a, \"b\"): \"(null)\" 
 
 static void fail_here(void *arg)
 {
-	(void)arg;
-	CHECK(!"on a guest");
+	CHECK(arg != NULL);
 }
 
-TEST_DIES(failed_check_dies_on_a_guest, "CHECK(!\"on a guest\")")
+TEST_DIES(failed_check_dies_on_a_guest, "CHECK(arg != NULL)")
 {
 	on_guest(fail_here, NULL);
 }
@@ -133,7 +132,8 @@ static void fail_long(void)
 TEST_PLAIN(long_message_is_cut)
 {
 	CHECK_EQ(run_inner(fail_long, NULL, true), TEST_FAILED);
-	CHECK(strstr(said, "xxx\ninner: killed by signal 6") != NULL);
+	CHECK(strstr(said, "xxx\n") != NULL);
+	CHECK(strstr(said, "inner: killed by signal 6") != NULL);
 }
 
 /* ---- the runner's judgement */

@@ -101,7 +101,7 @@ static uint64_t *live_word(void *p, uint64_t *bit)
 	struct span *s = span_of(p);
 	size_t at = (size_t)((char *)p - (char *)s) - HEADER, size = mem_class_size(s->class);
 
-	if (at % size != 0 || at / size >= s->carved)
+	if (at % size != 0 || at / size >= s->capacity)
 		gort__fatal("internal error: %p is not a block", p);
 	*bit = UINT64_C(1) << at / size % 64;
 	return &s->live[at / size / 64];

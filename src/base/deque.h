@@ -90,8 +90,8 @@ static inline void *deque_pop(struct deque *d)
 	top = load_seq(&d->top);      /* step 2 */
 	a = load_relaxed(&d->array);
 	item = load_relaxed(&a->slots[bottom & a->mask]);
-	if (likely(bottom != top && bottom + 1 != top))
-		return item; /* top < bottom: step 2 */
+	if (likely((int64_t)(bottom - top) > 0))
+		return item;
 	return gort__deque_pop_raced(d, top, bottom, item);
 }
 

@@ -76,23 +76,13 @@ void gort__m_free(struct m *m)
 	mem_free(NULL, m, sizeof *m);
 }
 
-static void enter_scheduler(void *arg)
-{
-	gort__schedule(arg);
-}
-
 void gort__m_run(struct m *m)
 {
 	arch_self_set(m);
 	fiber_adopt_thread(&m->g0_fiber);
-	gort_enter(&m->g0_sp, enter_scheduler, m);
-	fiber_arrive(&m->g0_fiber);
+	fiber_leave(&m->g0_fiber, &m->g0_fiber, false); /* gort__schedule arrives */
+	gort_enter(&m->g0_sp, gort__schedule, m);
 	arch_self_set(NULL);
-	lock_acquire(&sched.lock);
-	if (m->p)
-		gort__p_put(m->p);
-	m->p = NULL;
-	lock_release(&sched.lock);
 }
 
 static void m_main(void *arg)
