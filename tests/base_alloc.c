@@ -1,5 +1,6 @@
 /*
- * base_alloc.c - base/alloc.h: blocks are aligned, do not overlap, come back, and go back to the system.
+ * base_alloc.c - base/alloc.h: blocks are aligned, do not overlap, come back, and go back to the
+ * system.
  */
 #include "harness.h"
 
@@ -88,7 +89,7 @@ TEST_PLAIN(use_is_counted_without_what_caches_hold)
 	mem_cache_flush(&cache); /* an empty one */
 }
 
-/* ---- blocks that are used ---------------------------------------------------------------------- */
+/* ---- blocks that are used ------------------------------------------------------------------ */
 
 struct held {
 	unsigned char *p;
@@ -156,7 +157,8 @@ static void *churn(void *arg)
 		CHECK(h != NULL);
 		hold(h, next_random(&random) % 16 ? cache : NULL, &random);
 		if (next_random(&random) % 2) /* what lay there comes here: to be freed here */
-			h = swap_acq_rel(&slots[(me + 1) % THREADS][next_random(&random) % SLOTS], h);
+			h = swap_acq_rel(&slots[(me + 1) % THREADS][next_random(&random) % SLOTS],
+					 h);
 		if (!h)
 			h = swap_acq_rel(&slots[me][next_random(&random) % SLOTS], NULL);
 		if (h) {
@@ -191,7 +193,7 @@ TEST_PLAIN(threads_free_what_others_have_taken)
 	CHECK_EQ(mem_in_use(), 0);
 }
 
-/* ---- back to the system ---------------------------------------------------------------------- */
+/* ---- back to the system -------------------------------------------------------------------- */
 
 static size_t statm(int field)
 {
@@ -235,7 +237,7 @@ TEST_PLAIN(memory_goes_back_after_a_spike)
 	free(blocks);
 }
 
-/* ---- failures ---------------------------------------------------------------------------------- */
+/* ---- failures ------------------------------------------------------------------------------ */
 
 TEST_PLAIN(the_nth_allocation_fails)
 {
@@ -367,7 +369,8 @@ static void free_inside(void)
 TEST_PLAIN(checked_builds_stop_at_bad_frees)
 {
 #ifdef GORT_CHECKED
-	void (*const cases[])(void) = { free_twice, free_twice_cached, free_wrong_size, free_inside };
+	void (*const cases[])(void) = { free_twice, free_twice_cached, free_wrong_size,
+					free_inside };
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		int status = in_child(cases[i]);

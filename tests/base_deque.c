@@ -1,6 +1,6 @@
 /*
- * base_deque.c - base/deque.h: the owner takes the newest, thieves the oldest, each entry once, also
- * while the array grows.
+ * base_deque.c - base/deque.h: the owner takes the newest, thieves the oldest, each entry once,
+ * also while the array grows.
  */
 #include "harness.h"
 
@@ -12,7 +12,11 @@
 #include <stdlib.h>
 
 #define ITEM(n) ((void *)((uintptr_t)(n) + 1))
-#define NUMBER(p) ((uint64_t)(uintptr_t)(p) - 1)
+
+static uint64_t number(const void *item)
+{
+	return (uintptr_t)item - 1;
+}
 
 static void fill(struct deque *d, uint64_t from, uint64_t n)
 {
@@ -29,11 +33,11 @@ TEST_PLAIN(owner_takes_the_newest)
 	fill(&d, 0, 50);
 	CHECK_EQ(deque_len(&d), 50);
 	for (uint64_t i = 50; i-- > 0;)
-		CHECK_EQ(NUMBER(deque_pop(&d)), i);
+		CHECK_EQ(number(deque_pop(&d)), i);
 	CHECK(deque_pop(&d) == NULL);
 	CHECK_EQ(deque_len(&d), 0);
 	fill(&d, 7, 1);
-	CHECK_EQ(NUMBER(deque_pop(&d)), 7);
+	CHECK_EQ(number(deque_pop(&d)), 7);
 	CHECK(deque_pop(&d) == NULL);
 	deque_fini(&d);
 }
@@ -46,13 +50,13 @@ TEST_PLAIN(thieves_take_the_oldest)
 	CHECK(deque_steal(&d) == NULL);
 	fill(&d, 0, 5);
 	CHECK_EQ(deque_top(&d), 0);
-	CHECK_EQ(NUMBER(deque_steal(&d)), 0);
+	CHECK_EQ(number(deque_steal(&d)), 0);
 	CHECK_EQ(deque_top(&d), 1);
-	CHECK_EQ(NUMBER(deque_pop_oldest(&d)), 1);
-	CHECK_EQ(NUMBER(deque_pop(&d)), 4);
+	CHECK_EQ(number(deque_pop_oldest(&d)), 1);
+	CHECK_EQ(number(deque_pop(&d)), 4);
 	CHECK_EQ(deque_top(&d), 2);
-	CHECK_EQ(NUMBER(deque_steal(&d)), 2);
-	CHECK_EQ(NUMBER(deque_pop(&d)), 3);
+	CHECK_EQ(number(deque_steal(&d)), 2);
+	CHECK_EQ(number(deque_pop(&d)), 3);
 	CHECK(deque_steal(&d) == NULL);
 	CHECK(deque_pop_oldest(&d) == NULL);
 	deque_fini(&d);
@@ -66,13 +70,13 @@ TEST_PLAIN(grows_and_keeps_both_orders)
 	CHECK(deque_init(&d));
 	fill(&d, 0, 40);
 	for (uint64_t i = 0; i < 30; i++) /* so that the array wraps when it grows */
-		CHECK_EQ(NUMBER(deque_steal(&d)), i);
+		CHECK_EQ(number(deque_steal(&d)), i);
 	fill(&d, 40, 100000);
 	CHECK_EQ(deque_len(&d), 100010);
 	for (uint64_t i = 30; i < 1000; i++)
-		CHECK_EQ(NUMBER(deque_steal(&d)), i);
+		CHECK_EQ(number(deque_steal(&d)), i);
 	for (uint64_t i = 100040; i-- > 1000;)
-		CHECK_EQ(NUMBER(deque_pop(&d)), i);
+		CHECK_EQ(number(deque_pop(&d)), i);
 	CHECK(deque_pop(&d) == NULL);
 	CHECK(mem_in_use() > before);
 	deque_fini(&d);
@@ -92,25 +96,25 @@ TEST_PLAIN(without_memory_push_fails_and_nothing_changes)
 	CHECK_EQ(deque_len(&d), 64);
 	CHECK(deque_push(&d, ITEM(64)));
 	for (uint64_t i = 0; i < 65; i++)
-		CHECK_EQ(NUMBER(deque_steal(&d)), i);
+		CHECK_EQ(number(deque_steal(&d)), i);
 	deque_fini(&d);
 }
 
-/* ---- one owner, three thieves ---------------------------------------------------------------- */
+/* ---- one owner, three thieves -------------------------------------------------------------- */
 
 #define THIEVES 3
 
 struct shared {
 	struct deque deque;
-	uint8_t *taken; /* atomic */
-	uint32_t done;  /* atomic */
+	uint8_t *taken;  /* atomic */
+	uint32_t done;   /* atomic */
 	uint64_t stolen; /* atomic */
 };
 
 static void take(struct shared *s, void *item)
 {
 	CHECK(item != NULL);
-	CHECK_EQ(add_relaxed(&s->taken[NUMBER(item)], 1), 0);
+	CHECK_EQ(add_relaxed(&s->taken[number(item)], 1), 0);
 }
 
 static void *thief(void *arg)
@@ -124,8 +128,8 @@ static void *thief(void *arg)
 		void *item = deque_steal(&s->deque);
 
 		if (item) {
-			CHECK(NUMBER(item) + 1 > last); /* the oldest first, for each thief */
-			last = NUMBER(item) + 1;
+			CHECK(number(item) + 1 > last); /* the oldest first, for each thief */
+			last = number(item) + 1;
 			take(s, item);
 			add_relaxed(&s->stolen, 1);
 		} else if (done) {
@@ -147,16 +151,22 @@ static void own(struct shared *s, uint64_t items, uint64_t most)
 		for (uint64_t n = 1 + (random >> 33) % most; n > 0 && i < items - 1; n--)
 			CHECK(deque_push(&s->deque, ITEM(i++)));
 		for (uint64_t n = 1 + (random >> 13) % most; n > 0; n--) {
-			item = (random >> n % 60 & 15) ? deque_pop(&s->deque) : deque_pop_oldest(&s->deque);
+			item = (random >> n % 60 & 15) ? deque_pop(&s->deque)
+						       : deque_pop_oldest(&s->deque);
 			if (!item)
 				break;
 			take(s, item);
 		}
-		if ((random >> 40 & 255) == 0) { /* a feast for thieves */
+		if ((random >> 40 & 31) == 0) { /* a feast for all */
 			for (uint64_t n = 0; n < 200 && i < items - 1; n++)
 				CHECK(deque_push(&s->deque, ITEM(i++)));
-			while (deque_len(&s->deque))
-				sched_yield();
+			while (deque_len(&s->deque)) {
+				if (random & 1 && (item = deque_pop(&s->deque)) != NULL)
+					take(s, item);
+				else
+					sched_yield();
+				random = random >> 1 | random << 63;
+			}
 		}
 	}
 	while ((item = deque_pop(&s->deque)) != NULL)

@@ -10,7 +10,11 @@
 #include <stdlib.h>
 
 #define ITEM(n) ((void *)((uintptr_t)(n) + 1))
-#define NUMBER(p) ((uint64_t)(uintptr_t)(p) - 1)
+
+static uint64_t number(const void *item)
+{
+	return (uintptr_t)item - 1;
+}
 
 static void fill(struct ring *r, uint64_t from, uint64_t n)
 {
@@ -27,7 +31,7 @@ TEST_PLAIN(pops_in_the_order_of_pushes)
 		fill(&r, round * 100, round % 100);
 		CHECK_EQ(ring_len(&r), round % 100);
 		for (uint64_t i = 0; i < round % 100; i++)
-			CHECK_EQ(NUMBER(ring_pop(&r)), round * 100 + i);
+			CHECK_EQ(number(ring_pop(&r)), round * 100 + i);
 		CHECK(ring_pop(&r) == NULL);
 		CHECK_EQ(ring_len(&r), 0);
 	}
@@ -40,10 +44,10 @@ TEST_PLAIN(full_ring_refuses_and_loses_nothing)
 	fill(&r, 0, RING_SIZE);
 	CHECK(!ring_push(&r, ITEM(999)));
 	CHECK_EQ(ring_len(&r), RING_SIZE);
-	CHECK_EQ(NUMBER(ring_pop(&r)), 0);
+	CHECK_EQ(number(ring_pop(&r)), 0);
 	CHECK(ring_push(&r, ITEM(RING_SIZE)));
 	for (uint64_t i = 1; i <= RING_SIZE; i++)
-		CHECK_EQ(NUMBER(ring_pop(&r)), i);
+		CHECK_EQ(number(ring_pop(&r)), i);
 	CHECK(ring_pop(&r) == NULL);
 }
 
@@ -56,14 +60,14 @@ TEST_PLAIN(grab_takes_the_older_half_rounded_up)
 	fill(&r, 0, 7);
 	CHECK_EQ(ring_grab(&r, out, RING_SIZE / 2), 4);
 	for (uint64_t i = 0; i < 4; i++)
-		CHECK_EQ(NUMBER(out[i]), i);
+		CHECK_EQ(number(out[i]), i);
 	CHECK_EQ(ring_grab(&r, out, 1), 1);
-	CHECK_EQ(NUMBER(out[0]), 4);
+	CHECK_EQ(number(out[0]), 4);
 	CHECK_EQ(ring_grab(&r, out, 0), 0);
 	CHECK_EQ(ring_len(&r), 2);
 	CHECK_EQ(ring_grab(&r, out, RING_SIZE / 2), 1);
 	CHECK_EQ(ring_grab(&r, out, RING_SIZE / 2), 1);
-	CHECK_EQ(NUMBER(out[0]), 6);
+	CHECK_EQ(number(out[0]), 6);
 	CHECK_EQ(ring_grab(&r, out, RING_SIZE / 2), 0);
 	fill(&r, 0, RING_SIZE);
 	CHECK_EQ(ring_grab(&r, out, RING_SIZE / 2), RING_SIZE / 2);
@@ -77,10 +81,10 @@ TEST_PLAIN(pop_half_makes_room)
 	fill(&r, 0, RING_SIZE);
 	CHECK_EQ(ring_pop_half(&r, out), RING_SIZE / 2);
 	for (uint64_t i = 0; i < RING_SIZE / 2; i++)
-		CHECK_EQ(NUMBER(out[i]), i);
+		CHECK_EQ(number(out[i]), i);
 	CHECK_EQ(ring_head(&r), RING_SIZE / 2);
 	fill(&r, RING_SIZE, RING_SIZE / 2);
-	CHECK_EQ(NUMBER(ring_pop(&r)), RING_SIZE / 2);
+	CHECK_EQ(number(ring_pop(&r)), RING_SIZE / 2);
 }
 
 TEST_PLAIN(indices_wrap)
@@ -95,25 +99,25 @@ TEST_PLAIN(indices_wrap)
 	CHECK_EQ(ring_len(&r), RING_SIZE);
 	for (unsigned n; (n = ring_grab(&r, out, 50)) != 0;)
 		for (unsigned i = 0; i < n; i++)
-			CHECK_EQ(NUMBER(out[i]), next++);
+			CHECK_EQ(number(out[i]), next++);
 	CHECK_EQ(next, RING_SIZE);
 }
 
-/* ---- one owner, three thieves ---------------------------------------------------------------- */
+/* ---- one owner, three thieves -------------------------------------------------------------- */
 
 #define THIEVES 3
 
 struct shared {
 	struct ring ring;
-	uint8_t *taken; /* atomic */
-	uint32_t done;  /* atomic */
+	uint8_t *taken;  /* atomic */
+	uint32_t done;   /* atomic */
 	uint64_t stolen; /* atomic */
 };
 
 static void take(struct shared *s, void *item)
 {
 	CHECK(item != NULL);
-	CHECK_EQ(add_relaxed(&s->taken[NUMBER(item)], 1), 0);
+	CHECK_EQ(add_relaxed(&s->taken[number(item)], 1), 0);
 }
 
 static void *thief(void *arg)
@@ -129,8 +133,8 @@ static void *thief(void *arg)
 
 		n = ring_grab(&s->ring, out, RING_SIZE / 2);
 		for (unsigned i = 0; i < n; i++) {
-			CHECK(NUMBER(out[i]) + 1 > last); /* FIFO, for each taker */
-			last = NUMBER(out[i]) + 1;
+			CHECK(number(out[i]) + 1 > last); /* FIFO, for each taker */
+			last = number(out[i]) + 1;
 			take(s, out[i]);
 		}
 		add_relaxed(&s->stolen, n);
@@ -163,13 +167,19 @@ static void own(struct shared *s, uint64_t items)
 			else
 				overflow(s);
 		}
-		for (uint64_t n = random >> 55 & 15; n > 0 && (item = ring_pop(&s->ring)) != NULL; n--)
+		for (uint64_t n = random >> 55 & 15; n > 0 && (item = ring_pop(&s->ring)) != NULL;
+		     n--)
 			take(s, item);
-		if ((random >> 40 & 255) == 0) { /* a feast for thieves */
+		if ((random >> 40 & 63) == 0) { /* a feast for all */
 			while (i < items - 1 && ring_push(&s->ring, ITEM(i)))
 				i++;
-			while (ring_len(&s->ring))
-				sched_yield();
+			while (ring_len(&s->ring)) {
+				if (random & 1 && (item = ring_pop(&s->ring)) != NULL)
+					take(s, item);
+				else
+					sched_yield();
+				random = random >> 1 | random << 63;
+			}
 		}
 	}
 	while ((item = ring_pop(&s->ring)) != NULL)

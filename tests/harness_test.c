@@ -14,6 +14,12 @@
 
 static char said[8192]; /* by the last run_inner() */
 
+#define CHECK_SAID(text) \
+	do { \
+		if (!strstr(said, (text))) \
+			test_fail_(__FILE__, __LINE__, "no \"%s\" in: %s", (text), said); \
+	} while (0)
+
 static int run_inner(void (*body)(void), const char *dies, bool plain)
 {
 	const struct test_case inner = { "inner", body, dies, plain, NULL };
@@ -78,7 +84,7 @@ TEST_PLAIN(failed_check_names_its_place)
 
 	snprintf(wanted, sizeof wanted, "harness_test.c:%d: CHECK(1 + 1 == 3)\n", fail_line);
 	CHECK_EQ(run_inner(fail, NULL, false), TEST_FAILED);
-	CHECK(strstr(said, wanted) != NULL);
+	CHECK_SAID(wanted);
 }
 
 TEST_DIES(failed_check_dies_on_a_goroutine, "CHECK(two == 3)")
@@ -132,8 +138,8 @@ static void fail_long(void)
 TEST_PLAIN(long_message_is_cut)
 {
 	CHECK_EQ(run_inner(fail_long, NULL, true), TEST_FAILED);
-	CHECK(strstr(said, "xxx\n") != NULL);
-	CHECK(strstr(said, "inner: killed by signal 6") != NULL);
+	CHECK_SAID("xxx\n");
+	CHECK_SAID("inner: killed by signal 6");
 }
 
 /* ---- the runner's judgement */
@@ -161,9 +167,9 @@ TEST_PLAIN(runner_tells_outcomes_apart)
 	CHECK_EQ(run_inner(leave, NULL, true), TEST_FAILED);
 	CHECK_STR(said, "inner: exit status 3\n");
 	CHECK_EQ(run_inner(fault, NULL, true), TEST_FAILED);
-	CHECK(strstr(said, "inner: killed by signal") != NULL);
+	CHECK_SAID("inner: killed by signal");
 	CHECK_EQ(run_inner(skip, NULL, false), TEST_SKIPPED);
-	CHECK(strstr(said, "skipped: for this reason") != NULL);
+	CHECK_SAID("skipped: for this reason");
 }
 
 TEST_PLAIN(runner_wants_the_death_and_the_words)
@@ -171,7 +177,7 @@ TEST_PLAIN(runner_wants_the_death_and_the_words)
 	CHECK_EQ(run_inner(fault, "last words", true), TEST_OK);
 	CHECK_STR(said, "");
 	CHECK_EQ(run_inner(fault, "other words", true), TEST_FAILED);
-	CHECK(strstr(said, "saying \"other words\"; it said:\nlast words") != NULL);
+	CHECK_SAID("saying \"other words\"; it said:\nlast words");
 	CHECK_EQ(run_inner(nothing, "last words", true), TEST_FAILED);
 	CHECK_EQ(run_inner(leave, "", true), TEST_FAILED);
 	CHECK_EQ(run_inner(skip, "last words", true), TEST_SKIPPED);
@@ -195,8 +201,8 @@ TEST_PLAIN(hanging_case_is_asked_then_killed)
 {
 	setenv("GORT_TEST_TIMEOUT", "1", 1);
 	CHECK_EQ(run_inner(hang, NULL, true), TEST_FAILED);
-	CHECK(strstr(said, "inner: not ended after 1 s\nasked to quit\n") != NULL);
-	CHECK(strstr(said, "killed by signal 9") != NULL);
+	CHECK_SAID("inner: not ended after 1 s\nasked to quit\n");
+	CHECK_SAID("killed by signal 9");
 	CHECK_EQ(run_inner(hang, "asked to quit", true), TEST_FAILED);
 }
 
@@ -253,13 +259,13 @@ static void leak_channel(void)
 TEST_PLAIN(leaks_fail_the_case)
 {
 	CHECK_EQ(run_inner(leak_descriptor, NULL, true), TEST_FAILED);
-	CHECK(strstr(said, "/dev/null\n") != NULL);
-	CHECK(strstr(said, "leaves descriptors behind: ") != NULL);
+	CHECK_SAID("/dev/null\n");
+	CHECK_SAID("leaves descriptors behind: ");
 	CHECK_EQ(run_inner(leak_goroutine, NULL, false), TEST_FAILED);
-	CHECK(strstr(said, "leaves 1 goroutines behind") != NULL);
+	CHECK_SAID("leaves 1 goroutines behind");
 	CHECK_EQ(run_inner(leave_goroutine, NULL, false), TEST_OK);
 	CHECK_EQ(run_inner(leak_channel, NULL, false), TEST_FAILED);
-	CHECK(strstr(said, "bytes in use") != NULL);
+	CHECK_SAID("bytes in use");
 	CHECK_EQ(run_inner(leak_channel, NULL, true), TEST_FAILED);
 }
 

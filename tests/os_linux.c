@@ -1,6 +1,6 @@
 /*
- * os_linux.c - os/os.h as os/linux fulfils it: waiting, threads, CPUs, mappings and guards. Signals and
- * faults: os_signal.c.
+ * os_linux.c - os/os.h as os/linux fulfils it: waiting, threads, CPUs, mappings and guards. Signals
+ * and faults: os_signal.c.
  */
 #include "harness.h"
 
@@ -56,7 +56,7 @@ static int in_child(void (*fn)(void))
 	return status;
 }
 
-/* ---- clock and futex --------------------------------------------------------------------------- */
+/* ---- clock and futex ----------------------------------------------------------------------- */
 
 TEST_PLAIN(clock_does_not_go_back)
 {
@@ -125,7 +125,7 @@ TEST_PLAIN(futex_wake_wakes)
 
 /* Each side stores, makes its fence, and looks at the other's store: not both may miss it. */
 static struct {
-	aligned_line uint32_t round; /* atomic */
+	aligned_line uint32_t round;                               /* atomic */
 	aligned_line uint32_t light, heavy, light_saw, light_done; /* atomic */
 } dekker;
 
@@ -180,7 +180,7 @@ TEST_PLAIN(init_may_be_called_again)
 	CHECK_EQ(os_page_size(), (size_t)sysconf(_SC_PAGESIZE));
 }
 
-/* ---- threads ----------------------------------------------------------------------------------- */
+/* ---- threads ------------------------------------------------------------------------------- */
 
 struct seen {
 	sigset_t mask;
@@ -236,7 +236,7 @@ TEST_PLAIN(thread_may_be_detached)
 		os_yield_thread();
 }
 
-/* ---- CPUs -------------------------------------------------------------------------------------- */
+/* ---- CPUs ---------------------------------------------------------------------------------- */
 
 TEST_PLAIN(cpus_follow_affinity)
 {
@@ -304,7 +304,8 @@ static void remove_cgroups(void)
 }
 
 #define TWO "31 23 0:28 / /two rw,relatime shared:4 master:1 - cgroup2 cgroup2 rw\n"
-#define ONE "22 1 8:1 / / rw - ext4 /dev/root rw\n32 31 0:29 / /one rw - cgroup cgroup rw,cpu,cpuacct\n"
+#define ONE \
+	"22 1 8:1 / / rw - ext4 /dev/root rw\n32 31 0:29 / /one rw - cgroup cgroup rw,cpu,cpuacct\n"
 #define OTHER "33 31 0:30 / /two rw,relatime - cgroup cgroup rw,cpuset\n"
 
 TEST_PLAIN(cgroup_quota_limits_cpus)
@@ -391,7 +392,7 @@ TEST_PLAIN(cgroup_texts_may_be_anything)
 	free(two);
 }
 
-/* ---- mappings ---------------------------------------------------------------------------------- */
+/* ---- mappings ------------------------------------------------------------------------------ */
 
 /* May the kernel read there? Asked without a fault. */
 static bool readable(const void *p)
@@ -500,7 +501,7 @@ TEST_PLAIN(commit_does_not_populate_locked_memory)
 	CHECK_EQ(status, 0);
 }
 
-/* ---- guards ------------------------------------------------------------------------------------ */
+/* ---- guards -------------------------------------------------------------------------------- */
 
 static void check_guards(enum os_guard wanted, unsigned n)
 {
@@ -578,7 +579,7 @@ TEST_PLAIN(mprotect_guards_stop_far_from_the_limit)
 	os_unmap(p, limit * stride);
 }
 
-/* ---- the rest ---------------------------------------------------------------------------------- */
+/* ---- the rest ------------------------------------------------------------------------------ */
 
 TEST_PLAIN(write_err_writes_all)
 {

@@ -1,6 +1,6 @@
 /*
- * os_signal.c - os/linux/signal.c: faults go to us, to whoever was there before, or end the process;
- * alternate stacks.
+ * os_signal.c - os/linux/signal.c: faults go to us, to whoever was there before, or end the
+ * process; alternate stacks.
  */
 #include "harness.h"
 
@@ -144,8 +144,8 @@ TEST_PLAIN(faults_reach_the_handler_that_was_there)
 		CHECK_EQ(fault.called, 2);
 		os_faults_remove();
 		CHECK_EQ(sigaction(SIGSEGV, NULL, &now), 0);
-		CHECK(now.sa_flags & SA_SIGINFO ? now.sa_sigaction == previous_info :
-						  now.sa_handler == previous);
+		CHECK(now.sa_flags & SA_SIGINFO ? now.sa_sigaction == previous_info
+						: now.sa_handler == previous);
 		touch();
 		CHECK_EQ(fault.asked, 2);
 		CHECK_EQ(fault.called, 3);
@@ -163,7 +163,8 @@ static void user_chains(int signo, siginfo_t *info, void *context)
 
 TEST_PLAIN(handlers_installed_later_may_chain_to_ours)
 {
-	struct sigaction user = { .sa_sigaction = user_chains, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	struct sigaction user = { .sa_sigaction = user_chains,
+				  .sa_flags = SA_SIGINFO | SA_ONSTACK };
 	struct os_altstack alt;
 
 	skip_under_valgrind();

@@ -108,6 +108,7 @@ static void context_open(struct context *c, void (*body)(struct context *), stru
 static void context_close(struct context *c)
 {
 	fiber_destroy(&c->fiber);
+	fiber_forget(&c->fiber);
 	free(c->stack);
 }
 

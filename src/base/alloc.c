@@ -2,8 +2,9 @@
  * alloc.c - the central lists of alloc.h, and the spans below them.
  *
  *   arena  ARENA bytes from the system: its own header, then SPANS spans
- *   span   SPAN bytes at a multiple of SPAN, so that a block's address gives its span: a header, then
- *          blocks of one class. Blocks are carved when first wanted: the rest of a span costs no page
+ *   span   SPAN bytes at a multiple of SPAN, so that a block's address gives its span: a header,
+ *          then blocks of one class. Blocks are carved when first wanted: the rest of a span costs
+ *          no page
  *   block  used, in a cache, or in its span's list
  *
  * Invariants:
@@ -31,8 +32,8 @@
 struct arena {
 	struct arena *next, *prev; /* in the pool's list */
 	char *spans;
-	uint32_t free;             /* bits: spans that are free */
-	uint32_t warm;             /* bits: free ones that have their pages */
+	uint32_t free; /* bits: spans that are free */
+	uint32_t warm; /* bits: free ones that have their pages */
 };
 
 struct span {
@@ -68,7 +69,7 @@ static struct {
 static size_t large_used;   /* atomic */
 static uint32_t fail_after; /* atomic */
 
-/* ---- injected failures, and what checked builds know of each block ---------------------------- */
+/* ---- injected failures, and what checked builds know of each block ------------------------- */
 
 void mem_fail_after(uint32_t n)
 {
@@ -121,14 +122,14 @@ void gort__mem_note_free(void *p, size_t size)
 
 	if (mem_class(size) != span_of(p)->class)
 		gort__fatal("internal error: block %p of class %u freed with size %u", p,
-		            (uint64_t)span_of(p)->class, (uint64_t)size);
+			    (uint64_t)span_of(p)->class, (uint64_t)size);
 	if (!(and_acq_rel(word, ~bit) & bit))
 		gort__fatal("internal error: block %p of %u bytes freed twice", p, (uint64_t)size);
 	memset(p, 0xdd, size);
 }
 #endif
 
-/* ---- arenas. Under the pool's lock ----------------------------------------------------------- */
+/* ---- arenas. Under the pool's lock --------------------------------------------------------- */
 
 static void arena_link(struct arena *a)
 {
@@ -196,7 +197,7 @@ static struct arena *span_give(struct arena *a, uint32_t bit, bool warm)
 	return a;
 }
 
-/* ---- spans ----------------------------------------------------------------------------------- */
+/* ---- spans --------------------------------------------------------------------------------- */
 
 static void span_link(struct mem_class_list *c, struct span *s)
 {
@@ -259,7 +260,7 @@ static void spans_end(struct span *list)
 	}
 }
 
-/* ---- blocks. Under the class's lock ---------------------------------------------------------- */
+/* ---- blocks. Under the class's lock -------------------------------------------------------- */
 
 static struct mem_block *block_take(struct mem_class_list *c, unsigned class)
 {
@@ -299,7 +300,7 @@ static void block_give(struct mem_class_list *c, struct mem_block *b, struct spa
 	*ended = s;
 }
 
-/* ---- caches ---------------------------------------------------------------------------------- */
+/* ---- caches -------------------------------------------------------------------------------- */
 
 static uint32_t batch(unsigned class)
 {
@@ -380,7 +381,7 @@ void mem_cache_flush(struct mem_cache *cache)
 	cache_delist(cache);
 }
 
-/* ---- slow paths ------------------------------------------------------------------------------ */
+/* ---- slow paths ---------------------------------------------------------------------------- */
 
 static void *large_alloc(size_t size)
 {

@@ -1,19 +1,19 @@
 /*
  * alloc.h - gort's own memory: sized blocks, without malloc and its locks.
  *
- * A goroutine may be stopped while it holds malloc's lock, so nothing inside gort may want that one.
- * Blocks of up to MEM_SMALL bytes come in classes, from spans of the system's memory (alloc.c);
- * larger ones are mappings of their own. The caller remembers the size.
+ * A goroutine may be stopped while it holds malloc's lock, so nothing inside gort may want that
+ * one. Blocks of up to MEM_SMALL bytes come in classes, from spans of the system's memory
+ * (alloc.c); larger ones are mappings of their own. The caller remembers the size.
  *
  *  1. Blocks are 16-byte aligned, 64-byte aligned where the size is a multiple of 64, not zeroed.
- *  2. A cache (one per P) holds free blocks of each class. Only its owner touches it, without atomic
- *     steps; mem_in_use alone looks on. An empty one fetches a batch from the central lists, a full
- *     one gives a batch back.
- *  3. The central lists are under locks of the highest rank: blocks may be taken and freed under any
- *     other. A block may be freed through another cache than it came from, or none.
+ *  2. A cache (one per P) holds free blocks of each class. Only its owner touches it, without
+ *     atomic steps; mem_in_use alone looks on. An empty one fetches a batch from the central lists,
+ *     a full one gives a batch back.
+ *  3. The central lists are under locks of the highest rank: blocks may be taken and freed under
+ *     any other. A block may be freed through another cache than it came from, or none.
  *  4. The first word of a free block is the list's. The rest is poisoned for ASan and Valgrind, and
- *     in checked builds filled with 0xdd; those also know each block's state and stop at a double free
- *     or a wrong size.
+ *     in checked builds filled with 0xdd; those also know each block's state and stop at a double
+ *     free or a wrong size.
  *
  * Callers: any thread with a cache that is its own, or NULL. Not signal handlers.
  */
@@ -33,8 +33,8 @@ struct mem_block {
 	struct mem_block *next;
 };
 
-/* Zero value ready: without room, so the first block that is freed into it takes the slow path, which
- * enters it in the list of caches. */
+/* Zero value ready: without room, so the first block that is freed into it takes the slow path,
+ * which enters it in the list of caches. */
 struct mem_cache {
 	struct mem_magazine {
 		struct mem_block *free; /* owner */
@@ -50,8 +50,8 @@ void gort__mem_free_slow(struct mem_cache *cache, void *p, size_t size);
 void mem_cache_flush(struct mem_cache *cache);
 /* Bytes handed out, rounded up to what their classes take. Exact while nobody allocates. */
 size_t mem_in_use(void);
-/* For tests: the n-th allocation from now fails (0: none). In builds that are not checked only those
- * count that no cache could serve. */
+/* For tests: the n-th allocation from now fails (0: none). In builds that are not checked only
+ * those count that no cache could serve. */
 void mem_fail_after(uint32_t n);
 
 /* 16, 32, ... 128, then four classes to each doubling. */
@@ -106,7 +106,7 @@ static inline void gort__mem_close(void *p, size_t size)
 	gort__mem_note_free(p, size);
 	fiber_unpoison(p, sizeof(struct mem_block));
 	fiber_poison((char *)p + sizeof(struct mem_block),
-	             mem_class_size(mem_class(size)) - sizeof(struct mem_block));
+		     mem_class_size(mem_class(size)) - sizeof(struct mem_block));
 }
 
 /* NULL: out of memory. cache NULL: the central lists. */

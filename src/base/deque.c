@@ -62,8 +62,8 @@ rare bool gort__deque_grow(struct deque *d, uint64_t top, uint64_t bottom)
 	return true;
 }
 
-/* Step 3: thieves came up to the entry that bottom was taken down to, or have taken it, too. Either way
- * the deque is empty afterwards: top is, or becomes, bottom + 1. */
+/* Step 3: thieves came up to the entry that bottom was taken down to, or have taken it, too. Either
+ * way the deque is empty afterwards: top is, or becomes, bottom + 1. */
 rare void *gort__deque_pop_raced(struct deque *d, uint64_t top, uint64_t bottom, void *item)
 {
 	if (top != bottom || !cas_seq(&d->top, &top, top + 1))

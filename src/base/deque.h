@@ -10,17 +10,17 @@
  * wrap. top only grows, by CAS. bottom is stored by the owner alone.
  *
  *  1. push stores the slot before bottom (release), which thieves load before they read the slot.
- *  2. pop takes bottom down first, then looks at top; a thief looks at top first, then at bottom; all
- *     four are seq_cst. If the owner takes entry b without a CAS, it has read top < b after its store of
- *     bottom = b. A thief that could take b has read top = b, hence after that store in the one order
- *     of all seq_cst steps, and then reads bottom <= b: it finds the deque empty.
+ *  2. pop takes bottom down first, then looks at top; a thief looks at top first, then at bottom;
+ *     all four are seq_cst. If the owner takes entry b without a CAS, it has read top < b after its
+ *     store of bottom = b. A thief that could take b has read top = b, hence after that store in
+ *     the one order of all seq_cst steps, and then reads bottom <= b: it finds the deque empty.
  *  3. The last entry is fought for by CAS of top. (If thieves bring top up to b while pop takes
  *     bottom down to it, that is the last one, too.)
  *  4. Slots are read before the CAS of top, which push loads (acquire) before it overwrites a slot.
- *  5. When full, the owner copies to an array of twice the size, and publishes that (release) before
- *     bottom moves on; thieves load bottom first, then the array, so the one they see holds every
- *     entry below that bottom. The old array is never written again, and is kept until deque_fini: a
- *     thief may still read it. All old ones together are smaller than the one in use.
+ *  5. When full, the owner copies to an array of twice the size, and publishes that (release)
+ *     before bottom moves on; thieves load bottom first, then the array, so the one they see holds
+ *     every entry below that bottom. The old array is never written again, and is kept until
+ *     deque_fini: a thief may still read it. All old ones together are smaller than the one in use.
  *
  * A deque is made before thieves see it and ends after the last has gone.
  */
@@ -47,8 +47,8 @@ void deque_fini(struct deque *d);
 bool gort__deque_grow(struct deque *d, uint64_t top, uint64_t bottom);
 void *gort__deque_pop_raced(struct deque *d, uint64_t top, uint64_t bottom, void *item);
 
-/* Thief, or the owner if it wants the oldest. NULL: empty. Losing a race means that another got one:
- * it tries again. */
+/* Thief, or the owner if it wants the oldest. NULL: empty. Losing a race means that another got
+ * one: it tries again. */
 void *deque_steal(struct deque *d);
 
 /* Owner. False: out of memory, nothing has changed. */

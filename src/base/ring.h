@@ -12,8 +12,8 @@
  *  3. take: slots are read before the CAS of head (release), which push loads (acquire) before it
  *     overwrites a slot: a slot is not overwritten before who took it has read it.
  *  4. A thief that is late reads slots that the owner overwrites: so they are atomic. What it read
- *     is thrown away, since head has moved and its CAS fails. (Only 2^32 takes within one grab could
- *     fool it.)
+ *     is thrown away, since head has moved and its CAS fails. (Only 2^32 takes within one grab
+ *     could fool it.)
  *  5. A thief's head and tail are read at different times: more than the ring holds means that head
  *     is old, and it looks again.
  *
@@ -70,7 +70,7 @@ static inline bool ring_take(struct ring *r, uint32_t head, void **out, uint32_t
 static inline unsigned ring_grab(struct ring *from, void **out, unsigned max)
 {
 	for (;;) {
-		uint32_t head = load_acquire(&from->head); /* before tail */
+		uint32_t head = load_acquire(&from->head);     /* before tail */
 		uint32_t n = load_acquire(&from->tail) - head; /* step 2 */
 
 		n -= n / 2;

@@ -54,7 +54,6 @@ struct g *gort__g_new(struct m *m, gort_func fn, void *arg, size_t copy, size_t 
 	if (unlikely(!g))
 		return NULL;
 	if (unlikely(!fiber_create(&g->fiber, g->low, (size_t)((char *)g - g->low)))) {
-		g_set_state(g, G_RUNNABLE);
 		store_relaxed(&g->state, G_DEAD);
 		gort__stack_put(m, g);
 		return NULL;

@@ -138,7 +138,7 @@ int gort__wait_deadline(int64_t when, enum g_why why)
 	}
 	if (when == GORT_FOREVER) {
 		gort__park(NULL, false, why); /* nobody will ever ready it */
-		must(!"a goroutine that waits for nothing was woken");
+		gort__fatal("internal error: a goroutine that waits for nothing was woken");
 	}
 	deadline_begin(&d, m->g, when);
 	if (unlikely(gort__timer_add(m, &d.timer) < 0)) {

@@ -243,10 +243,23 @@ noinline void gort__park(struct lock *held, bool racy, enum g_why why)
 	park(m, m->g, held, racy, why);
 }
 
+/* What was spawned goes before the ring: two that yield to each other would keep it waiting. */
+static struct g *pick_for_yield(struct p *p)
+{
+	struct g *g;
+
+	if (deque_len(&p->deque) == 0 || load_relaxed(&p->runnext) || p->ticks == 1 ||
+	    load_relaxed(&p->attention))
+		return pick(p);
+	p->ticks--;
+	g = deque_pop(&p->deque);
+	return g ? g : ring_pop(&p->ring);
+}
+
 void gort__yield(struct m *m)
 {
 	struct p *p = m->p;
-	struct g *g = m->g, *next = pick(p);
+	struct g *g = m->g, *next = pick_for_yield(p);
 
 	if (!next && !load_relaxed(&p->attention) && !load_relaxed(&sched.global_count) &&
 	    !p_has_work(p) && (p->ticks || load_relaxed(&p->timers.next) == OS_FOREVER)) {

@@ -50,7 +50,8 @@ struct chunk {
 	size_t stride;
 	uint32_t slots, carved, cold_count;
 	uint32_t class;
-	enum os_guard guard;
+	enum os_guard guard;  /* the weakest of its batches' */
+	uint32_t mprotected;  /* guards of that kind */
 	uint64_t cold[]; /* one bit a slot */
 };
 
@@ -127,15 +128,15 @@ static bool chunk_carve(struct chunk *c)
 {
 	uint32_t n = c->slots - c->carved < BATCH ? c->slots - c->carved : BATCH;
 	char *base = c->base + c->carved * c->stride;
+	enum os_guard guard;
 
 	if (os_commit(base, n * c->stride) < 0)
 		return false;
-	c->guard = os_guard_many(base, c->stride, STACK_GUARD, n);
+	guard = os_guard_many(base, c->stride, STACK_GUARD, n);
+	c->guard = guard > c->guard ? guard : c->guard;
+	c->mprotected += guard == OS_GUARD_MPROTECT ? n : 0;
 	for (uint32_t i = c->carved; i < c->carved + n; i++)
 		c->cold[i / 64] |= UINT64_C(1) << i % 64;
-	if (c->guard == OS_GUARD_NONE)
-		for (uint32_t i = 0; i < n; i++)
-			*(uint64_t *)(base + i * c->stride + STACK_GUARD) = CANARY;
 	c->carved += n;
 	c->cold_count += n;
 	return true;
@@ -290,8 +291,17 @@ void gort__stack_flush(struct p *p)
 	keep_few(p, 0);
 }
 
+static bool is_cold(const struct chunk *c, uint32_t i)
+{
+	return c->cold[i / 64] & UINT64_C(1) << i % 64;
+}
+
 static void chunk_free(struct chunk *c)
 {
+	for (uint32_t i = 0; i < c->carved; i++)
+		if (!is_cold(c, i))
+			fiber_forget(&slot_g(c, i)->fiber);
+	os_guard_forget(OS_GUARD_MPROTECT, c->mprotected);
 	fiber_unpoison(c->base, c->slots * c->stride);
 	os_unmap(c->base, c->slots * c->stride);
 	mem_free(NULL, c, chunk_meta(c->slots));
@@ -317,6 +327,7 @@ static void make_cold(struct pool *pool, struct g *g)
 	uint32_t i = g->slot;
 	char *low = g->low;
 
+	fiber_forget(&g->fiber);
 	fiber_unpoison(low, (size_t)((char *)g - low));
 	os_discard(low, (size_t)(c->base + (i + 1) * c->stride - low)); /* g is gone */
 	lock_acquire(&pool->lock);
@@ -363,7 +374,7 @@ void gort__stacks_each(void (*fn)(struct g *g))
 	for (struct pool *pool = pools; pool < pools + CLASSES; pool++)
 		for (struct chunk *c = pool->chunks; c; c = c->next)
 			for (uint32_t i = 0; i < c->carved; i++)
-				if (!(c->cold[i / 64] & UINT64_C(1) << i % 64) &&
+				if (!is_cold(c, i) &&
 				    load_relaxed(&slot_g(c, i)->state) != G_FREE)
 					fn(slot_g(c, i));
 }
@@ -371,7 +382,7 @@ void gort__stacks_each(void (*fn)(struct g *g))
 static bool chunk_kept(struct chunk *c, bool (*keep)(struct g *g))
 {
 	for (uint32_t i = 0; i < c->carved; i++)
-		if (!(c->cold[i / 64] & UINT64_C(1) << i % 64) && keep(slot_g(c, i)))
+		if (!is_cold(c, i) && keep(slot_g(c, i)))
 			return true;
 	return false;
 }

@@ -1,8 +1,8 @@
 /*
- * cpus.c - how many CPUs the process may use: its affinity, and its cgroups' CPU quota, as Go 1.25 and
- * later count them (internal/runtime/cgroup): quota / period, rounded up, but at least 2. Go reads the
- * process's own cgroup only; here the smallest quota on the way up to the mount counts, since that is
- * what the kernel enforces.
+ * cpus.c - how many CPUs the process may use: its affinity, and its cgroups' CPU quota, as Go 1.25
+ * and later count them (internal/runtime/cgroup): quota / period, rounded up, but at least 2. Go
+ * reads the process's own cgroup only; here the smallest quota on the way up to the mount counts,
+ * since that is what the kernel enforces.
  *
  * Version 1: the hierarchy with the cpu controller, cpu.cfs_quota_us and cpu.cfs_period_us. Version
  * 2: cpu.max ("max 100000" or "150000 100000"). Texts come from the kernel, but nothing in them is
@@ -59,7 +59,7 @@ static bool read_file(const char *path, char *text, size_t size)
 	return n >= 0;
 }
 
-/* ---- texts ----------------------------------------------------------------------------------- */
+/* ---- texts --------------------------------------------------------------------------------- */
 
 /* Part of a text. A part that is missing is empty. */
 struct part {
@@ -103,7 +103,8 @@ static bool unescape(struct part p, char *out, size_t size)
 			if (p.end - p.at < 4 || (p.at[1] & ~3) != '0' || (p.at[2] & ~7) != '0' ||
 			    (p.at[3] & ~7) != '0')
 				return false;
-			*out++ = (char)((p.at[1] - '0') << 6 | (p.at[2] - '0') << 3 | (p.at[3] - '0'));
+			*out++ = (char)((p.at[1] - '0') << 6 | (p.at[2] - '0') << 3 |
+					(p.at[3] - '0'));
 			p.at += 4;
 		}
 		size--;
@@ -112,7 +113,7 @@ static bool unescape(struct part p, char *out, size_t size)
 	return p.at == p.end;
 }
 
-/* ---- where the process's cgroup lies --------------------------------------------------------- */
+/* ---- where the process's cgroup lies ------------------------------------------------------- */
 
 /* From lines "4:cpu,cpuacct:/path" (version 1) and "0::/path" (version 2). */
 static bool cgroup_path(const char *text, bool v1, char *path, size_t size)
@@ -150,8 +151,8 @@ static const char *below(const char *path, const char *root)
 	return strcmp(path, "/") == 0 ? "" : path;
 }
 
-/* A line "36 35 98:0 /root /point rw,noatime master:1 - cgroup source rw,cpu": the optional fields end
- * with " - ". */
+/* A line "36 35 98:0 /root /point rw,noatime master:1 - cgroup source rw,cpu": the optional fields
+ * end with " - ". */
 static bool is_cpu_mount(struct part line, bool v1, struct part *root, struct part *point)
 {
 	for (int i = 0; i < 3; i++)
@@ -170,7 +171,7 @@ static bool is_cpu_mount(struct part line, bool v1, struct part *root, struct pa
 
 /* The directory of the cgroup path, below prefix; *mount: how much of it is above the mount. */
 static bool cgroup_dir(const char *text, const char *path, bool v1, const char *prefix, char *dir,
-                       size_t size, size_t *mount)
+		       size_t size, size_t *mount)
 {
 	struct part rest = { text, text + strlen(text) };
 
@@ -192,7 +193,7 @@ static bool cgroup_dir(const char *text, const char *path, bool v1, const char *
 	return false;
 }
 
-/* ---- quotas ---------------------------------------------------------------------------------- */
+/* ---- quotas -------------------------------------------------------------------------------- */
 
 /* A positive number; 0: anything else. *text is moved behind it. */
 static int64_t number(const char **text)
@@ -265,7 +266,7 @@ static double quota(const char *cgroup, const char *mountinfo, const char *prefi
 int os_linux_cgroup_limit(const char *cgroup, const char *mountinfo, const char *prefix)
 {
 	double least = less(quota(cgroup, mountinfo, prefix, true),
-	                    quota(cgroup, mountinfo, prefix, false));
+			    quota(cgroup, mountinfo, prefix, false));
 	int whole;
 
 	if (least <= 0 || least > 1e6)

@@ -16,7 +16,7 @@ static int64_t raw_futex(uint32_t *word, int op, uint32_t value, const struct ti
 {
 	int saved = errno;
 	int64_t result = syscall(SYS_futex, word, op | LINUX_FUTEX_PRIVATE, value, until, NULL,
-	                         UINT32_MAX /* any waiter */);
+				 UINT32_MAX /* any waiter */);
 
 	if (result < 0)
 		result = -errno;

@@ -14,7 +14,7 @@ bool gort__asymmetric;
 static bool membarrier_works(void)
 {
 	return syscall(SYS_membarrier, LINUX_MEMBARRIER_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0 &&
-	       syscall(SYS_membarrier, LINUX_MEMBARRIER_PRIVATE_EXPEDITED, 0, 0) == 0;
+		syscall(SYS_membarrier, LINUX_MEMBARRIER_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
 void os_init(void)

@@ -46,7 +46,8 @@ const char *os_getenv(const char *name)
 	return getenv(name);
 }
 
-/* gort.h's errno: in a file apart from its callers, so that the address is asked for anew on each use. */
+/* gort.h's errno: in a file apart from its callers, so that the address is asked for anew on each
+ * use. */
 __attribute__((visibility("default"))) int *gort_errno_location(void);
 int *gort_errno_location(void)
 {

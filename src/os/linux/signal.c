@@ -1,14 +1,15 @@
 /*
  * signal.c - masks, alternate stacks, and the handlers of SIGSEGV and SIGBUS. See os.h.
  *
- * A fault that is not ours goes to whoever was there before, as if we were not: their flags and mask
- * are honoured. Where nobody was, the default action follows: we set it and return, and the fault
- * repeats (so the core dump shows the place); one that was sent by kill(2) would not, and is sent to
- * the thread again. The alternate stack is the one thing that they did not ask for and may get.
+ * A fault that is not ours goes to whoever was there before, as if we were not: their flags and
+ * mask are honoured. Where nobody was, the default action follows: we set it and return, and the
+ * fault repeats (so the core dump shows the place); one that was sent by kill(2) would not, and is
+ * sent to the thread again. The alternate stack is the one thing that they did not ask for and may
+ * get.
  *
- * Who installs a handler after us may call ours from theirs. If os_faults_remove finds that, ours stays
- * behind theirs, asked nothing; a later install does not put a second one in front: the two would call
- * each other for ever.
+ * Who installs a handler after us may call ours from theirs. If os_faults_remove finds that, ours
+ * stays behind theirs, asked nothing; a later install does not put a second one in front: the two
+ * would call each other for ever.
  */
 #include "base/atomic.h"
 #include "os/linux/linux.h"
@@ -27,7 +28,7 @@
 #endif
 
 static const int faults[2] = { SIGSEGV, SIGBUS };
-static os_fault_fn handler;        /* atomic: release in os_faults_install meets acquire in on_fault */
+static os_fault_fn handler; /* atomic: release in os_faults_install meets acquire in on_fault */
 static struct sigaction before[2]; /* written while ours is not installed, or by ours (RESETHAND) */
 static enum { OUT, IN, BEHIND } place[2]; /* of ours; BEHIND: left behind another one */
 
@@ -136,7 +137,8 @@ static bool is_ours(const struct sigaction *sa)
 
 static bool is_function(const struct sigaction *sa)
 {
-	return (sa->sa_flags & SA_SIGINFO) || (sa->sa_handler != SIG_DFL && sa->sa_handler != SIG_IGN);
+	return (sa->sa_flags & SA_SIGINFO) ||
+		(sa->sa_handler != SIG_DFL && sa->sa_handler != SIG_IGN);
 }
 
 int os_faults_install(os_fault_fn fn)

@@ -1,10 +1,11 @@
 /*
  * stackmem.c - mappings, and guards below stacks. See os.h.
  *
- * Guards: MADV_GUARD_INSTALL (Linux 6.13) marks pages without splitting the mapping; for many at once
- * process_madvise on oneself (where the kernel lets it). Both are probed by what they do: a read into
- * the page must fail with EFAULT, since emulators accept unknown advice. Otherwise mprotect, which
- * costs two mappings a guard, while we have used under half of vm.max_map_count; otherwise none.
+ * Guards: MADV_GUARD_INSTALL (Linux 6.13) marks pages without splitting the mapping; for many at
+ * once process_madvise on oneself (where the kernel lets it). Both are probed by what they do: a
+ * read into the page must fail with EFAULT, since emulators accept unknown advice. Otherwise
+ * mprotect, which costs two mappings a guard, while we have used under half of vm.max_map_count;
+ * otherwise none.
  */
 #include "base/atomic.h"
 #include "os/linux/linux.h"

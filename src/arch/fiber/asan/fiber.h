@@ -50,6 +50,11 @@ fiber_call void fiber_destroy(struct fiber *f)
 	(void)f;
 }
 
+fiber_call void fiber_forget(struct fiber *f)
+{
+	(void)f;
+}
+
 fiber_call void fiber_leave(struct fiber *from, struct fiber *to, bool forever)
 {
 	__sanitizer_start_switch_fiber(forever ? NULL : &from->fake, to->low, to->size);

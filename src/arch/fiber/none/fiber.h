@@ -5,7 +5,8 @@
  * own stack as g0) has a struct fiber. The order at a switch is:
  *     fiber_leave(from, to, forever);  gort_switch(...);  -- on the new stack --  fiber_arrive(me);
  * forever: from will never run again (a goroutine's end); it is destroyed later, by fiber_destroy,
- * from another context. Never called by assembly.
+ * from another context, and may be created anew; fiber_forget is the last call, before its memory
+ * goes away. Never called by assembly.
  */
 #ifndef GORT_FIBER_H
 #define GORT_FIBER_H
@@ -30,6 +31,11 @@ static inline void fiber_adopt_thread(struct fiber *f)
 }
 
 static inline void fiber_destroy(struct fiber *f)
+{
+	(void)f;
+}
+
+static inline void fiber_forget(struct fiber *f)
 {
 	(void)f;
 }

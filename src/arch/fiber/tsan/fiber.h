@@ -25,23 +25,27 @@
 
 struct fiber {
 	void *fiber;
-	bool thread; /* a thread's own: TSan destroys it with the thread */
+	unsigned lives; /* contexts that have had it */
+	bool thread;    /* a thread's own: TSan destroys it with the thread */
 };
+
+/* A fiber takes TSan up to a millisecond to make, so a stack keeps its own for the contexts to come;
+ * not for ever, since each leaves the frames that it never returned from in the shadow stack. */
+#define FIBER_LIVES 1000
 
 /* Live fibers of fiber_create. Atomic. Weak: this header is all there is of this variant. */
 __attribute__((weak, visibility("hidden"))) int gort__fiber_count;
 
+/* f is zeroed, or was destroyed. */
 fiber_call bool fiber_create(struct fiber *f, void *low, size_t size)
 {
 	(void)low, (void)size;
-	void *fiber = NULL;
-	if (add_relaxed(&gort__fiber_count, 1) < FIBER_MAX)
-		fiber = __tsan_create_fiber(0);
-	if (fiber == NULL) {
+	if (f->fiber == NULL && add_relaxed(&gort__fiber_count, 1) < FIBER_MAX)
+		f->fiber = __tsan_create_fiber(0);
+	if (f->fiber == NULL) {
 		(void)add_relaxed(&gort__fiber_count, -1);
 		return false;
 	}
-	f->fiber = fiber;
 	f->thread = false;
 	return true;
 }
@@ -52,12 +56,20 @@ fiber_call void fiber_adopt_thread(struct fiber *f)
 	f->thread = true;
 }
 
-fiber_call void fiber_destroy(struct fiber *f)
+fiber_call void fiber_forget(struct fiber *f)
 {
-	if (f->thread)
+	if (f->thread || f->fiber == NULL)
 		return;
 	__tsan_destroy_fiber(f->fiber);
 	(void)add_relaxed(&gort__fiber_count, -1);
+	f->fiber = NULL;
+	f->lives = 0;
+}
+
+fiber_call void fiber_destroy(struct fiber *f)
+{
+	if (++f->lives >= FIBER_LIVES)
+		fiber_forget(f);
 }
 
 fiber_call void fiber_leave(struct fiber *from, struct fiber *to, bool forever)
