@@ -88,6 +88,8 @@ static void tell_all(void)
 	for (uint32_t i = 0; i < load_relaxed(&sched.p_count); i++)
 		store_relaxed(&load_relaxed(&sched.all_p[i])->attention, 1);
 	idle = sched.idle_m;
+	for (struct m *m = idle; m; m = m->idle_next)
+		m->idle = false;
 	sched.idle_m = NULL;
 	lock_release(&sched.lock);
 	for (; idle; idle = next) {

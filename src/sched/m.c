@@ -34,11 +34,13 @@ struct m *gort__m_idle_get(void)
 		m = *link;
 	}
 	*link = m->idle_next;
+	m->idle = false;
 	return m;
 }
 
 void gort__m_idle_put(struct m *m)
 {
+	m->idle = true;
 	m->idle_next = sched.idle_m;
 	sched.idle_m = m;
 }
@@ -50,6 +52,7 @@ void gort__m_idle_remove(struct m *m)
 	while (*link != m)
 		link = &(*link)->idle_next;
 	*link = m->idle_next;
+	m->idle = false;
 }
 
 /* The caller wakes m after it has released the lock. */
@@ -141,20 +144,21 @@ static void make_one(void)
 {
 	struct p *p = NULL;
 
+	int err;
+
 	lock_acquire(&sched.lock);
 	if (sched.wants_count)
 		p = sched.wants_m[--sched.wants_count];
 	lock_release(&sched.lock);
 	if (!p)
 		return;
-	if (gort__m_thread(p, true) == 0) {
-		p->on_its_way = false;
-		return;
-	}
+	err = gort__m_thread(p, true);
 	lock_acquire(&sched.lock);
 	p->on_its_way = false;
-	gort__p_put(p);
-	sub_acq_rel(&sched.spinning, 1);
+	if (err < 0) {
+		gort__p_put(p);
+		sub_acq_rel(&sched.spinning, 1);
+	}
 	lock_release(&sched.lock);
 }
 

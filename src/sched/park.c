@@ -36,7 +36,7 @@ static void deadline_fire(struct timer *t, struct glist *ready)
 
 static void deadline_begin(struct deadline *d, struct g *g, int64_t when)
 {
-	d->timer = (struct timer){ .when = when, .index = TIMER_IDLE, .fire = deadline_fire };
+	d->timer = (struct timer){ .when = when, .slot = TIMER_IDLE, .fire = deadline_fire };
 	d->g = g;
 	d->turn = (load_relaxed(&g->word) & ~(uint64_t)(TURN_STEP - 1)) + TURN_STEP;
 	store_relaxed(&g->word, d->turn | TURN_PARKING);

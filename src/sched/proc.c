@@ -181,6 +181,7 @@ void gort__ready_list(struct m *m, struct glist *list)
 	}
 	for (struct g *next; m && list->head; list->head = next, list->count--) {
 		next = list->head->next;
+		__builtin_prefetch(list->head->sp);
 		if (!ring_push(&m->p->ring, list->head))
 			break;
 	}
@@ -579,9 +580,13 @@ static bool sleep_without_p(struct m *m)
 		note_sleep(&m->wake, until);
 		lock_acquire(&sched.lock);
 		kick = poll_end(m);
-		if (!note_woken(&m->wake)) {
+		if (m->idle) {
 			gort__m_idle_remove(m);
 			m->next_p = gort__p_get();
+		} else { /* somebody has taken it off the list, and may yet have to wake it */
+			lock_release(&sched.lock);
+			note_sleep(&m->wake, OS_FOREVER);
+			lock_acquire(&sched.lock);
 		}
 		if (m->next_p || load_relaxed(&sched.stopping))
 			break;

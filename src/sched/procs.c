@@ -145,8 +145,7 @@ void gort__procs_free(void)
 		struct p *p = load_relaxed(&sched.all_p[i]);
 
 		deque_fini(&p->deque);
-		if (p->timers.room)
-			mem_free(NULL, p->timers.entries, p->timers.room * sizeof *p->timers.entries);
+		gort__timers_free(p);
 		mem_cache_flush(&p->cache);
 		os_unmap(p, sizeof *p);
 		store_relaxed(&sched.all_p[i], NULL);

@@ -161,9 +161,10 @@ struct m {
 	uint64_t steals;
 	uint32_t random;
 	struct fiber g0_fiber;
-	/* sched, then handed over by wake */
+	/* sched; who takes it off the idle list sets next_p, then wakes it */
 	struct p *next_p;
 	struct m *idle_next;
+	bool idle;          /* in the list */
 	struct note wake;
 	/* atomic: someone wants this M to look up: the runtime stops */
 	uint32_t stop;
@@ -179,7 +180,7 @@ struct m {
 struct timer {
 	int64_t when;
 	struct p *p;     /* atomic: whose heap; changes under both heaps' locks */
-	uint32_t index;  /* place in the heap; TIMER_IDLE if in none */
+	uint32_t slot;   /* in the heap's slots; TIMER_IDLE if in none */
 	/* Called under the heap's lock after removal; appends whom it woke to ready. */
 	void (*fire)(struct timer *t, struct glist *ready);
 };
@@ -187,13 +188,20 @@ struct timer {
 
 struct timer_entry {
 	int64_t when;
+	uint32_t slot;
+};
+
+struct timer_slot {
 	struct timer *timer;
+	uint32_t place; /* in entries; of a free slot: the next free one */
 };
 
 struct timer_heap {
 	struct lock lock;
 	uint32_t count, room;
 	struct timer_entry *entries;
+	struct timer_slot *slots;
+	uint32_t free_slot;
 	int64_t next; /* atomic: entries[0].when, or OS_FOREVER */
 };
 
@@ -383,6 +391,7 @@ int gort__timer_add(struct m *m, struct timer *t); /* into m's P's heap. -ENOMEM
 bool gort__timer_del(struct timer *t); /* true: it had not fired. After it fire has let go of t */
 void gort__timers_run(struct p *p, int64_t now, struct glist *ready);
 void gort__timers_move(struct p *from, struct p *to);
+void gort__timers_free(struct p *p);
 int64_t gort__timers_next(void);       /* the earliest of all Ps; OS_FOREVER */
 void gort__timers_covered(struct p *p); /* p goes on running: let sysmon watch its timers */
 

@@ -11,7 +11,7 @@
  *
  * How often it looks:
  *    some P idles, another runs   every LOOK; every LOOK_BUSY while switches follow quickly
- *    all Ps run                   every SLICE, or at the earliest timer
+ *    all Ps run                   every SLICE; while timers come due, every TIMER_LOOK
  *    all Ps idle                  every SLICE for a while, then not at all: an idle program uses
  *                                 no CPU. The poller (proc.c) waits for timers then
  * A sleep of a SLICE or more is lazy. It is announced (lazy, watch), then comes a full fence, then a
@@ -28,6 +28,7 @@
 #define LOOK (40 * GORT_US)
 #define LOOK_BUSY (100 * GORT_US)
 #define SLICE (10 * GORT_MS)
+#define TIMER_LOOK (1 * GORT_MS)
 #define QUIET_LOOKS 50    /* looks without anything to see before it gets lazy */
 #define IDLE_TRIMS 2      /* trims with all idle, before it sleeps without end */
 #define BUSY_PICKS 20     /* picks between two looks: switches follow quickly */
@@ -143,7 +144,7 @@ static int64_t uncovered_timer(void)
 }
 
 /* The last look before a lazy sleep (b3, c6): is there anything that needs a quick look again? */
-static bool may_sleep(int64_t until)
+static bool may_sleep(int64_t watch)
 {
 	uint32_t n = load_acquire(&sched.p_count);
 	bool covered;
@@ -154,24 +155,28 @@ static bool may_sleep(int64_t until)
 		if (p_has_work(load_relaxed(&sched.all_p[i])))
 			return false;
 	lock_acquire(&sched.lock);
-	covered = uncovered_timer() >= until;
+	covered = uncovered_timer() >= watch;
 	lock_release(&sched.lock);
 	return covered;
 }
 
-static void sleep_lazily(int64_t most)
+/* Until the earliest timer, or most. While Ps run they see to their timers themselves, but for those
+ * that are held up by one goroutine: once in TIMER_LOOK is enough for them, and nobody need kick. */
+static void sleep_lazily(int64_t most, int64_t soonest)
 {
-	int64_t until;
+	int64_t until, watch;
 
 	note_clear(&sysmon.kicked);
 	lock_acquire(&sched.lock); /* against a poller that leaves (poll_end) */
 	until = uncovered_timer();
 	until = until < most ? until : most;
-	store_relaxed(&sched.watch, until); /* c4 */
+	watch = until < soonest ? INT64_MIN : until;
+	until = until < soonest ? soonest : until;
+	store_relaxed(&sched.watch, watch); /* c4 */
 	store_relaxed(&sched.lazy, 1);      /* b1 */
 	lock_release(&sched.lock);
 	os_membarrier();                    /* b2, c5 */
-	if (may_sleep(until))               /* b3, c6 */
+	if (may_sleep(watch))               /* b3, c6 */
 		note_sleep(&sysmon.kicked, until);
 	store_relaxed(&sched.lazy, 0);
 	store_relaxed(&sched.watch, INT64_MIN);
@@ -211,13 +216,13 @@ static void sysmon_main(void *arg)
 			sysmon.idle_trims = 0;
 			quiet = l.work || l.moved ? 0 : quiet + 1;
 			if (load_relaxed(&sched.idle_ps) == 0 || quiet > QUIET_LOOKS)
-				sleep_lazily(now + SLICE);
+				sleep_lazily(now + SLICE, now + TIMER_LOOK);
 			else
 				note_sleep(&sysmon.pause, now + (l.busy && !l.aged ? LOOK_BUSY : LOOK));
 		} else {
 			bool done = sysmon.idle_trims > IDLE_TRIMS && sysmon.trim_left == 0;
 
-			sleep_lazily(done ? OS_FOREVER : now + SLICE);
+			sleep_lazily(done ? OS_FOREVER : now + SLICE, INT64_MIN);
 		}
 	}
 }

@@ -1,7 +1,7 @@
 /*
  * timers.c - deadlines: a 4-ary heap of embedded nodes per P.
  *
- *  1. A node is in at most one heap: node->p's, at entries[node->index], under that heap's lock.
+ *  1. A node is in at most one heap: node->p's, as slots[node->slot], under that heap's lock.
  *     A node changes heaps only when its P is retired, under both locks (the lower address first).
  *  2. A node fires under its heap's lock, after removal. gort__timer_del takes that lock, so when it
  *     returns fire has let go of the node.
@@ -16,8 +16,9 @@
  * fence (c5), and looks at all heaps again before it sleeps (c6). Either c6 sees c1, or c3 sees c4.
  * When a P goes idle, its M looks at all heaps under sched.lock (poll_begin).
  *
- * Entries hold the time beside the pointer, so that sifting stays in the array: 100,000 nodes lie
- * on as many stacks.
+ * Sifting stays in two arrays: entries (time and slot, the heap) and slots (node, and its place in the
+ * heap). The nodes lie on as many stacks, each a miss of the caches: they are touched when they are
+ * added, removed or fire.
  */
 #include "sched/sched.h"
 
@@ -29,7 +30,7 @@
 static void set(struct timer_heap *h, uint32_t i, struct timer_entry e)
 {
 	h->entries[i] = e;
-	e.timer->index = i;
+	h->slots[e.slot].place = i;
 }
 
 static void sift_up(struct timer_heap *h, uint32_t i, struct timer_entry e)
@@ -70,9 +71,11 @@ static void publish_next(struct timer_heap *h)
 
 static void remove_at(struct timer_heap *h, uint32_t i)
 {
+	uint32_t slot = h->entries[i].slot;
 	struct timer_entry last = h->entries[--h->count];
 
-	h->entries[i].timer->index = TIMER_IDLE;
+	h->slots[slot].place = h->free_slot;
+	h->free_slot = slot;
 	if (i != h->count) {
 		if (i > 0 && h->entries[(i - 1) / 4].when > last.when)
 			sift_up(h, i, last);
@@ -82,31 +85,57 @@ static void remove_at(struct timer_heap *h, uint32_t i)
 	publish_next(h);
 }
 
+static void heap_free(struct timer_heap *h, struct mem_cache *cache)
+{
+	mem_free(cache, h->entries, h->room * sizeof *h->entries);
+	mem_free(cache, h->slots, h->room * sizeof *h->slots);
+}
+
+void gort__timers_free(struct p *p)
+{
+	if (p->timers.room)
+		heap_free(&p->timers, NULL);
+}
+
 static bool make_room(struct timer_heap *h, struct mem_cache *cache, uint32_t count)
 {
 	uint32_t room = h->room ? h->room : FIRST_ROOM;
-	struct timer_entry *entries;
+	struct timer_heap old = *h;
 
 	while (room < count)
 		room *= 2;
 	if (room == h->room)
 		return true;
-	entries = mem_alloc(cache, room * sizeof *entries);
-	if (!entries)
+	h->entries = mem_alloc(cache, room * sizeof *h->entries);
+	h->slots = mem_alloc(cache, room * sizeof *h->slots);
+	if (!h->entries || !h->slots) {
+		if (h->entries)
+			mem_free(cache, h->entries, room * sizeof *h->entries);
+		if (h->slots)
+			mem_free(cache, h->slots, room * sizeof *h->slots);
+		h->entries = old.entries;
+		h->slots = old.slots;
 		return false;
-	if (h->room) {
-		memcpy(entries, h->entries, h->count * sizeof *entries);
-		mem_free(cache, h->entries, h->room * sizeof *entries);
 	}
-	h->entries = entries;
+	if (old.room) {
+		memcpy(h->entries, old.entries, old.count * sizeof *h->entries);
+		memcpy(h->slots, old.slots, old.room * sizeof *h->slots);
+		heap_free(&old, cache);
+	}
+	for (uint32_t i = old.room; i < room; i++)
+		h->slots[i].place = i + 1 < room ? i + 1 : h->free_slot;
+	h->free_slot = old.room;
 	h->room = room;
 	return true;
 }
 
 static void insert(struct timer_heap *h, struct timer *t)
 {
-	struct timer_entry e = { t->when, t };
+	struct timer_entry e = { t->when, h->free_slot };
 
+	h->free_slot = h->slots[e.slot].place;
+	h->slots[e.slot].timer = t;
+	t->slot = e.slot;
 	sift_up(h, h->count++, e);
 	publish_next(h);
 }
@@ -124,7 +153,7 @@ int gort__timer_add(struct m *m, struct timer *t)
 	}
 	store_relaxed(&t->p, p);
 	insert(h, t);
-	earliest = t->index == 0; /* c1 */
+	earliest = h->slots[t->slot].place == 0; /* c1 */
 	lock_release(&h->lock);
 	if (earliest)
 		store_relaxed(&p->attention, 1); /* the adder parks: g0 does c2 and c3 */
@@ -150,11 +179,19 @@ bool gort__timer_del(struct timer *t)
 			break;
 		lock_release(&p->timers.lock); /* it has just moved */
 	}
-	pending = t->index != TIMER_IDLE;
+	pending = t->slot != TIMER_IDLE;
 	if (pending)
-		remove_at(&p->timers, t->index);
+		remove_at(&p->timers, p->timers.slots[t->slot].place);
+	t->slot = TIMER_IDLE;
 	lock_release(&p->timers.lock);
 	return pending;
+}
+
+/* The nodes of those that may be next, on as many stacks: on their way to the cache meanwhile. */
+static void prefetch_next(const struct timer_heap *h)
+{
+	for (uint32_t i = 1; i < 5 && i < h->count; i++)
+		__builtin_prefetch(h->slots[h->entries[i].slot].timer);
 }
 
 void gort__timers_run(struct p *p, int64_t now, struct glist *ready)
@@ -164,8 +201,10 @@ void gort__timers_run(struct p *p, int64_t now, struct glist *ready)
 
 	lock_acquire(&h->lock);
 	while (h->count && h->entries[0].when <= now) {
-		t = h->entries[0].timer;
+		t = h->slots[h->entries[0].slot].timer;
+		prefetch_next(h);
 		remove_at(h, 0);
+		t->slot = TIMER_IDLE;
 		t->fire(t, ready);
 	}
 	lock_release(&h->lock);
@@ -183,10 +222,13 @@ void gort__timers_move(struct p *from, struct p *to)
 	lock_acquire(a < b ? &b->lock : &a->lock);
 	if (make_room(b, NULL, a->count + b->count)) {
 		for (uint32_t i = 0; i < a->count; i++) {
-			store_release(&a->entries[i].timer->p, to);
-			insert(b, a->entries[i].timer);
+			struct timer *t = a->slots[a->entries[i].slot].timer;
+
+			store_release(&t->p, to);
+			insert(b, t);
 		}
-		a->count = 0;
+		while (a->count)
+			remove_at(a, a->count - 1);
 		publish_next(a);
 	}
 	lock_release(&b->lock);
