@@ -95,7 +95,6 @@ TEST_PLAIN(count_without_a_main)
 
 /* Sampled while all Ps make and end goroutines, it is never below what is known to be alive, nor wild. */
 static atomic_int started;
-static atomic_bool done;
 
 static void end_at_once(void *arg)
 {
@@ -128,7 +127,6 @@ TEST(count_stays_sane_under_churn)
 
 		CHECK(n >= 1 && n <= most);
 	}
-	atomic_store(&done, true);
 	EVENTUALLY(gort_count() == 1);
 	CHECK_EQ(atomic_load(&started), 4 * SCALE(20000));
 }

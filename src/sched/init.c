@@ -285,7 +285,7 @@ static int run_main(struct m *m, size_t stack_size)
 	sched.all_m = m;
 	lock_release(&sched.lock);
 	if (!deque_push(&m->p->deque, g))
-		gort__global_put(&(struct glist){ g, g, 1 });
+		gort__g_start(NULL, g);
 	gort__m_run(m);
 	os_altstack_leave(&m->altstack);
 	return 0;

@@ -44,7 +44,9 @@
 #define STEAL_AGE (20 * GORT_US) /* what a thief must have seen waiting for so long */
 #define SPIN_TIME (30 * GORT_US) /* how long an M looks around before it sleeps */
 #define COARSE (10 * GORT_US)    /* stolen work of this length: take the next without a wait */
-#define GLOBAL_BATCH 128
+#define GLOBAL_BATCH SKIP
+#define STEAL_ROW 32
+#define STEAL_LONG 256
 
 struct sched gort__sched = { .lock = LOCK_INIT(RANK_SCHED), .watch = INT64_MIN };
 #define sched gort__sched
@@ -179,14 +181,12 @@ void gort__ready_list(struct m *m, struct glist *list)
 		make_ready(m, list->head);
 		return;
 	}
-	for (struct g *next; m && list->head; list->head = next, list->count--) {
-		next = list->head->next;
-		__builtin_prefetch(list->head->sp);
-		if (!ring_push(&m->p->ring, list->head))
-			break;
+	while (m && list->count && ring_len(&m->p->ring) < RING_SIZE) {
+		struct g *g = glist_pop(list);
+
+		g_prefetch(g);
+		ring_put(m->p, g);
 	}
-	if (!list->head)
-		list->tail = NULL;
 	gort__global_put(list);
 	if (m)
 		work_queued(m->p, true);
@@ -316,10 +316,23 @@ _Noreturn noinline void gort__stop_here(struct m *m)
 
 /* ---- looking for work, on g0 ---------------------------------------------------------------- */
 
-/* Move a fair share of the global queue here; gives one of it. */
+/* Put a row that is no longer in the global queue into the ring, but for its first. */
+static struct g *spread_row(struct p *p, struct g *first)
+{
+	struct g *g = first;
+
+	for (uint32_t i = 1; i < SKIP; i++) {
+		g = g->next;
+		g_prefetch(g);
+		ring_put(p, g);
+	}
+	return first;
+}
+
+/* Move a fair share of the global queue here, most of them at most; gives one of it. */
 static struct g *global_take(struct p *p, uint32_t most)
 {
-	struct g *first, *g;
+	struct g *first, *row = NULL;
 	uint32_t n, room = RING_SIZE - (uint32_t)ring_len(&p->ring);
 
 	if (load_relaxed(&sched.global_count) == 0)
@@ -328,20 +341,20 @@ static struct g *global_take(struct p *p, uint32_t most)
 	n = sched.global.count / load_relaxed(&sched.procs) + 1;
 	n = n < most ? n : most;
 	n = n < room ? n : room;
-	first = glist_pop(&sched.global);
-	for (uint32_t i = 1; first && i < n; i++) {
-		g = glist_pop(&sched.global);
+	if (n >= SKIP)
+		row = glist_pop_row(&sched.global);
+	first = row ? row : glist_pop(&sched.global);
+	for (uint32_t i = 1; !row && first && i < n; i++) {
+		struct g *g = glist_pop(&sched.global);
+
 		if (!g)
 			break;
-		__builtin_prefetch(g->sp);
-		if (!ring_push(&p->ring, g)) {
-			glist_push_front(&sched.global, g);
-			break;
-		}
+		g_prefetch(g);
+		ring_put(p, g); /* there is room: nobody else fills it */
 	}
 	store_relaxed(&sched.global_count, sched.global.count);
 	lock_release(&sched.lock);
-	return first;
+	return row ? spread_row(p, row) : first;
 }
 
 /* Run what is due in p's heap. True: goroutines were woken, into m's ring. */
@@ -404,6 +417,18 @@ static uint32_t random_next(struct m *m)
 	return m->random;
 }
 
+/* A long deque is no tree but a row: take some of its oldest at once. */
+static void steal_more(struct p *p, struct p *victim)
+{
+	struct g *g;
+
+	for (int i = 1; i < STEAL_ROW && deque_len(&victim->deque) > STEAL_LONG; i++) {
+		g = deque_steal(&victim->deque);
+		if (g)
+			ring_put(p, g);
+	}
+}
+
 /* From victim into m's P: half of its ring, else the oldest of its deque, else (old only) runnext.
  * The first of it is the result. */
 static struct g *steal(struct m *m, struct p *victim, bool old)
@@ -418,7 +443,9 @@ static struct g *steal(struct m *m, struct p *victim, bool old)
 		g = grabbed[0];
 	} else {
 		g = deque_steal(&victim->deque);
-		if (!g && old)
+		if (g)
+			steal_more(m->p, victim);
+		else if (old)
 			g = runnext_take(victim);
 	}
 	if (g) {
@@ -503,8 +530,12 @@ static struct g *find_elsewhere(struct m *m)
 			g = steal_round(m, greedy, &sight);
 		if (g || load_relaxed(&sched.stopping) || load_relaxed(&m->p->attention))
 			break;
-		for (int i = 0; i < 20; i++)
-			arch_pause();
+		if (gort__stacks_prepare()) {
+			end = os_now() + SPIN_TIME; /* that was work, too */
+		} else {
+			for (int i = 0; i < 20; i++)
+				arch_pause();
+		}
 		now = os_now();
 	} while (now < end && load_relaxed(&sched.idle_ps) + 1 < load_relaxed(&sched.procs));
 	if (m->called || m->stole_at)

@@ -42,6 +42,7 @@
 #define MAX_PROCS 1024
 #define TICKS 61 /* every so many picks the P looks at the global queue and its timers */
 #define NAME_SIZE 32
+#define SKIP 128u
 #define P_FREE 512 /* free goroutines that a P keeps */
 
 enum g_state { G_FREE, G_RUNNABLE, G_RUNNING, G_WAITING, G_DEAD };
@@ -66,55 +67,70 @@ struct g {
 	/* What every switch and wait touches. */
 	void *sp;                /* its context while it does not run; owner, handed on by queues */
 	struct g *next;          /* link of the queue it is in; whoever owns the queue */
+	struct g *skip;          /* in a list: the one SKIP further, or NULL; as next */
 	uint32_t state;          /* atomic: enum g_state */
-	uint32_t why;            /* atomic: enum g_why */
+	uint16_t why;            /* atomic: enum g_why */
+	bool unguarded;          /* fixed: its stack has a canary instead of a guard */
 	uint64_t word;           /* atomic: the wait word, see park.h */
 	struct waiter *waiting;  /* owner: the node it waits by, for withdrawal at the end */
 	gort_func fn;            /* owner */
 	void *arg;
-	uint64_t *canary;        /* fixed: NULL unless the stack has no guard */
 	/* What its start and end touch as well. */
 	uint64_t id;             /* fixed for one life */
 	struct gort_task *task;  /* owner: NULL but for spawned ones */
 	struct local local;      /* owner */
+	size_t stack_size;       /* fixed: usable bytes */
 	bool named;              /* owner: name is set */
 	/* The rest. */
 	struct chunk *chunk;     /* fixed: where it lies, see stack.h */
 	char *low;               /* fixed: lowest usable byte of its stack */
-	size_t stack_size;       /* fixed: usable bytes */
 	uint32_t slot;           /* fixed: its place in the chunk */
 	struct fiber fiber;
 	char name[NAME_SIZE];    /* owner; read by reports */
 };
+
+/* It will run soon: what its first steps touch, on its way to the cache. Its first line is there. */
+static inline void g_prefetch(const struct g *g)
+{
+	const char *frame = g->sp;
+
+	__builtin_prefetch(frame);
+	__builtin_prefetch(frame + 64);
+	__builtin_prefetch(frame + 128);
+	__builtin_prefetch(frame + 192);
+	__builtin_prefetch(&g->id);
+}
 
 static inline const char *g_name(const struct g *g)
 {
 	return g->named ? g->name : "";
 }
 
+/* A queue of Gs, linked through them. Each SKIP-th knows the one SKIP further, so that a row of SKIP can
+ * be taken off without touching those in it: a million goroutines lie on as many pages. */
 struct glist {
 	struct g *head, *tail;
 	uint32_t count;
+	uint32_t since;  /* pushed since mark, with it */
+	struct g *mark;  /* the last one that may get a skip; NULL: none */
 };
 
 static inline void glist_push(struct glist *l, struct g *g)
 {
-	g->next = NULL;
+	g->next = g->skip = NULL;
 	if (l->tail)
 		l->tail->next = g;
 	else
 		l->head = g;
 	l->tail = g;
 	l->count++;
-}
-
-static inline void glist_push_front(struct glist *l, struct g *g)
-{
-	g->next = l->head;
-	l->head = g;
-	if (!l->tail)
-		l->tail = g;
-	l->count++;
+	if (!l->mark || l->since == SKIP) {
+		if (l->mark)
+			l->mark->skip = g;
+		l->mark = g;
+		l->since = 0;
+	}
+	l->since++;
 }
 
 static inline struct g *glist_pop(struct glist *l)
@@ -126,7 +142,21 @@ static inline struct g *glist_pop(struct glist *l)
 	l->head = g->next;
 	if (!l->head)
 		l->tail = NULL;
+	if (l->mark == g)
+		l->mark = NULL;
 	l->count--;
+	return g;
+}
+
+/* SKIP of them at once: the first; the others by next, SKIP in all. NULL: they must be popped. */
+static inline struct g *glist_pop_row(struct glist *l)
+{
+	struct g *g = l->head;
+
+	if (!g || !g->skip)
+		return NULL;
+	l->head = g->skip;
+	l->count -= SKIP;
 	return g;
 }
 
@@ -141,6 +171,8 @@ static inline void glist_append(struct glist *l, struct glist *from)
 		l->head = from->head;
 	l->tail = from->tail;
 	l->count += from->count;
+	l->mark = from->mark;
+	l->since = from->since;
 	*from = (struct glist){ 0 };
 }
 

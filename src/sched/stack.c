@@ -3,7 +3,7 @@
  *
  * A slot is: guard (16 KiB, no access) | usable bytes, a power of two | one page whose top holds the
  * struct g. The G lies at the top of its own stack, so an idle goroutine dirties one page. Slots of
- * one size are carved from chunks: reserved without access, made accessible and guarded BATCH
+ * one size are carved from chunks: reserved without access, made accessible in steps, guarded BATCH
  * slots at a time, never moved. Pages come by faults.
  *
  *   chunk: carved | carved, cold | ... | not carved yet
@@ -23,7 +23,7 @@
  * Guards cost no mapping each where the kernel has MADV_GUARD_INSTALL; where none can be made, a
  * canary word at the low end is checked at each switch.
  *
- * Invariant: everything in a G but chunk, low, stack_size, canary, word is set anew by
+ * Invariant: everything in a G but chunk, slot, low, stack_size, unguarded, word is set anew by
  * gort__g_new; word's turns go on across lives while the page is warm. A cold G's word starts at 0
  * again, which is sound: no wait of an earlier life is armed any more (park.h, 4).
  */
@@ -31,10 +31,11 @@
 
 #include <string.h>
 
-#define BATCH 32u
+#define BATCH 64u
 #define COLOURS 16u
 #define COLOUR_BYTES 128u
 #define WARM_KEPT 256u   /* free Gs that a pool keeps warm for good */
+#define PREPARE 16u
 #define TRIM_STEP 32u
 #define CHUNK_MAX 4096u  /* slots */
 #define CHUNK_BYTES ((size_t)1 << 31)
@@ -48,9 +49,9 @@ struct chunk {
 	struct chunk *next;
 	char *base;
 	size_t stride;
-	uint32_t slots, carved, cold_count;
+	uint32_t slots, committed, carved, cold_count;
 	uint32_t class;
-	enum os_guard guard;  /* the weakest of its batches' */
+	enum os_guard guard;  /* atomic, written under the lock: the weakest of its batches' */
 	uint32_t mprotected;  /* guards of that kind */
 	uint64_t cold[]; /* one bit a slot */
 };
@@ -59,7 +60,8 @@ static struct pool {
 	struct lock lock;
 	struct g **warm;      /* the warmest last */
 	uint32_t count, room; /* of warm */
-	uint32_t least; /* fewest warm ones since the last trim */
+	uint32_t least;  /* fewest warm ones since the last trim */
+	uint32_t demand; /* atomic, written under the lock: cold ones taken; halved by prepare */
 	struct chunk *chunks;
 	uint32_t chunk_slots; /* of the next chunk */
 	uint32_t cold_count;
@@ -95,7 +97,7 @@ static struct chunk *chunk_new(struct pool *pool, uint32_t class)
 {
 	size_t page = os_page_size();
 	size_t stride = align_up(STACK_GUARD, page) + class_size(class) + align_up(G_ROOM, page);
-	uint32_t slots = pool->chunk_slots ? pool->chunk_slots : BATCH;
+	uint32_t slots = pool->chunk_slots ? pool->chunk_slots : BATCH / 2;
 	struct chunk *c;
 
 	while (slots > 1 && slots * stride > CHUNK_BYTES)
@@ -123,101 +125,122 @@ static struct chunk *chunk_new(struct pool *pool, uint32_t class)
 	return c;
 }
 
+/* Make at least n more slots accessible. In large steps, since each stops other threads' page faults for
+ * a moment; in small ones when memory may not be promised in advance (overcommit_memory=2). */
+static bool chunk_commit(struct chunk *c, uint32_t n)
+{
+	uint32_t left = c->slots - c->committed, step = c->slots / 8;
+	char *base = c->base + c->committed * c->stride;
+
+	step = step < n ? n : step;
+	step = step < left ? step : left;
+	if (os_commit(base, step * c->stride) < 0) {
+		step = n;
+		if (os_commit(base, step * c->stride) < 0)
+			return false;
+	}
+	c->committed += step;
+	return true;
+}
+
 /* Make the next slots of c usable. Guards are per batch: the kind may change within a chunk. */
-static bool chunk_carve(struct chunk *c)
+static bool chunk_carve(struct pool *pool, struct chunk *c)
 {
 	uint32_t n = c->slots - c->carved < BATCH ? c->slots - c->carved : BATCH;
 	char *base = c->base + c->carved * c->stride;
 	enum os_guard guard;
 
-	if (os_commit(base, n * c->stride) < 0)
+	if (c->carved + n > c->committed && !chunk_commit(c, c->carved + n - c->committed))
 		return false;
 	guard = os_guard_many(base, c->stride, STACK_GUARD, n);
-	c->guard = guard > c->guard ? guard : c->guard;
+	store_relaxed(&c->guard, guard > c->guard ? guard : c->guard);
 	c->mprotected += guard == OS_GUARD_MPROTECT ? n : 0;
 	for (uint32_t i = c->carved; i < c->carved + n; i++)
 		c->cold[i / 64] |= UINT64_C(1) << i % 64;
 	c->carved += n;
 	c->cold_count += n;
+	pool->cold_count += n;
 	return true;
 }
 
-static struct g *g_from_slot(struct chunk *c, uint32_t i)
+/* The first touch of the page that the G lies in, at a cost of over a microsecond: without the lock. */
+static struct g *g_init(struct chunk *c, uint32_t i)
 {
 	struct g *g = slot_g(c, i);
 	uint64_t *canary = (uint64_t *)(c->base + i * c->stride + STACK_GUARD);
 
-	c->cold[i / 64] &= ~(UINT64_C(1) << i % 64);
-	c->cold_count--;
 	memset(g, 0, sizeof *g);
 	g->chunk = c;
 	g->slot = i;
 	g->low = (char *)canary;
 	g->stack_size = class_size(c->class);
-	g->canary = NULL;
-	if (c->guard == OS_GUARD_NONE) {
+	if (load_relaxed(&c->guard) == OS_GUARD_NONE) {
 		*canary = CANARY;
-		g->canary = canary;
+		g->unguarded = true;
 	}
 	return g;
 }
 
-static struct g *take_cold(struct pool *pool)
-{
-	struct chunk *c;
-
-	for (c = pool->chunks; c; c = c->next) {
-		if (c->cold_count == 0)
-			continue;
-		for (uint32_t word = 0; word * 64 < c->slots; word++)
-			if (c->cold[word]) {
-				pool->cold_count--;
-				return g_from_slot(c, word * 64 + (uint32_t)__builtin_ctzll(c->cold[word]));
-			}
-	}
-	return NULL;
-}
-
-/* Under the pool's lock. */
-static struct g *take_or_make(struct pool *pool, uint32_t class)
+/* A cold slot, of at least one in the pool. Under the lock. */
+static struct chunk *take_cold(struct pool *pool, uint32_t *slot)
 {
 	struct chunk *c = pool->chunks;
-	uint32_t carved;
+	uint32_t word = 0;
 
-	if (pool->count)
-		return pool->warm[--pool->count];
+	while (c->cold_count == 0)
+		c = c->next;
+	while (c->cold[word] == 0)
+		word++;
+	*slot = word * 64 + (uint32_t)__builtin_ctzll(c->cold[word]);
+	c->cold[word] &= c->cold[word] - 1;
+	c->cold_count--;
+	pool->cold_count--;
+	return c;
+}
+
+/* Under the pool's lock: there is a cold slot, or memory is out. */
+static bool want_cold(struct pool *pool, uint32_t class)
+{
+	struct chunk *c = pool->chunks;
+
 	if (pool->cold_count)
-		return take_cold(pool);
+		return true;
 	if (!c || c->carved == c->slots)
 		c = chunk_new(pool, class);
-	if (!c)
-		return NULL;
-	carved = c->carved;
-	if (!chunk_carve(c))
-		return NULL;
-	pool->cold_count += c->carved - carved;
-	return take_cold(pool);
+	return c && chunk_carve(pool, c);
+}
+
+/* Warm ones for the next spawns of m's P. */
+static void refill(struct pool *pool, struct p *p)
+{
+	uint32_t n = P_FREE / 2 - p->free_count;
+
+	n = n < pool->count ? n : pool->count;
+	pool->count -= n;
+	memcpy(p->free_gs + p->free_count, pool->warm + pool->count, n * sizeof p->free_gs[0]);
+	p->free_count += n;
 }
 
 struct g *gort__stack_get(struct m *m, size_t size)
 {
-	uint32_t class = class_of(size), n;
+	uint32_t class = class_of(size), slot = 0;
 	struct pool *pool = &pools[class];
-	struct g *g;
+	struct chunk *c = NULL;
+	struct g *g = NULL;
 
 	lock_acquire(&pool->lock);
-	g = take_or_make(pool, class);
-	if (m && pool->count && class == class_of(gort__sched.stack_size)) {
-		n = P_FREE / 2 - m->p->free_count; /* warm ones for the next spawns */
-		n = n < pool->count ? n : pool->count;
-		pool->count -= n;
-		memcpy(m->p->free_gs + m->p->free_count, pool->warm + pool->count, n * sizeof g);
-		m->p->free_count += n;
+	if (pool->count) {
+		g = pool->warm[--pool->count];
+		if (m && m->p->free_count < P_FREE / 2 && size == gort__sched.stack_size)
+			refill(pool, m->p);
+	} else if (want_cold(pool, class)) {
+		c = take_cold(pool, &slot);
+		store_relaxed(&pool->demand, pool->demand + 1);
 	}
 	if (pool->count < pool->least)
 		pool->least = pool->count;
 	lock_release(&pool->lock);
-	return g;
+	return c ? g_init(c, slot) : g;
 }
 
 static bool make_room(struct pool *pool, uint32_t count)
@@ -239,56 +262,6 @@ static bool make_room(struct pool *pool, uint32_t count)
 	pool->warm = warm;
 	pool->room = room;
 	return true;
-}
-
-static void make_cold(struct pool *pool, struct g *g);
-
-/* Without memory for the list they go cold at once. */
-static void to_pool(struct g **gs, uint32_t n)
-{
-	struct pool *pool = &pools[gs[0]->chunk->class];
-	bool room;
-
-	lock_acquire(&pool->lock);
-	room = make_room(pool, pool->count + n);
-	if (room) {
-		memcpy(pool->warm + pool->count, gs, n * sizeof *gs);
-		pool->count += n;
-	}
-	lock_release(&pool->lock);
-	for (uint32_t i = 0; !room && i < n; i++)
-		make_cold(pool, gs[i]);
-}
-
-/* The coldest of p's go. */
-static void keep_few(struct p *p, uint32_t few)
-{
-	uint32_t n = p->free_count - few;
-
-	if (p->free_count <= few)
-		return;
-	to_pool(p->free_gs, n);
-	memmove(p->free_gs, p->free_gs + n, few * sizeof p->free_gs[0]);
-	p->free_count = few;
-}
-
-void gort__stack_put(struct m *m, struct g *g)
-{
-	fiber_destroy(&g->fiber);
-	g_set_state(g, G_FREE);
-	fiber_poison(g->low, (size_t)((char *)g - g->low));
-	if (unlikely(!m || g->stack_size != gort__sched.stack_size)) {
-		to_pool(&g, 1);
-		return;
-	}
-	if (unlikely(m->p->free_count == P_FREE))
-		keep_few(m->p, P_FREE / 2);
-	m->p->free_gs[m->p->free_count++] = g;
-}
-
-void gort__stack_flush(struct p *p)
-{
-	keep_few(p, 0);
 }
 
 static bool is_cold(const struct chunk *c, uint32_t i)
@@ -337,6 +310,75 @@ static void make_cold(struct pool *pool, struct g *g)
 	if (c->cold_count == c->carved && c->carved == c->slots)
 		chunk_drop(pool, c);
 	lock_release(&pool->lock);
+}
+
+/* Without memory for the list they go cold at once. */
+static void to_pool(struct g **gs, uint32_t n)
+{
+	struct pool *pool = &pools[gs[0]->chunk->class];
+	bool room;
+
+	lock_acquire(&pool->lock);
+	room = make_room(pool, pool->count + n);
+	if (room) {
+		memcpy(pool->warm + pool->count, gs, n * sizeof *gs);
+		pool->count += n;
+	}
+	lock_release(&pool->lock);
+	for (uint32_t i = 0; !room && i < n; i++)
+		make_cold(pool, gs[i]);
+}
+
+bool gort__stacks_prepare(void)
+{
+	uint32_t class = class_of(gort__sched.stack_size), n = 0, slot[PREPARE];
+	struct pool *pool = &pools[class];
+	struct chunk *c[PREPARE];
+	struct g *g[PREPARE];
+
+	if (load_relaxed(&pool->demand) < PREPARE || !lock_try(&pool->lock))
+		return false;
+	if (pool->count < P_FREE / 2)
+		for (; n < PREPARE && want_cold(pool, class); n++)
+			c[n] = take_cold(pool, &slot[n]);
+	store_relaxed(&pool->demand, n ? pool->demand / 2 : 0);
+	lock_release(&pool->lock);
+	for (uint32_t i = 0; i < n; i++)
+		g[i] = g_init(c[i], slot[i]);
+	if (n)
+		to_pool(g, n);
+	return n != 0;
+}
+
+/* The coldest of p's go. */
+static void keep_few(struct p *p, uint32_t few)
+{
+	uint32_t n = p->free_count - few;
+
+	if (p->free_count <= few)
+		return;
+	to_pool(p->free_gs, n);
+	memmove(p->free_gs, p->free_gs + n, few * sizeof p->free_gs[0]);
+	p->free_count = few;
+}
+
+void gort__stack_put(struct m *m, struct g *g)
+{
+	fiber_destroy(&g->fiber);
+	g_set_state(g, G_FREE);
+	fiber_poison(g->low, (size_t)((char *)g - g->low));
+	if (unlikely(!m || g->stack_size != gort__sched.stack_size)) {
+		to_pool(&g, 1);
+		return;
+	}
+	if (unlikely(m->p->free_count == P_FREE))
+		keep_few(m->p, P_FREE / 2);
+	m->p->free_gs[m->p->free_count++] = g;
+}
+
+void gort__stack_flush(struct p *p)
+{
+	keep_few(p, 0);
 }
 
 uint32_t gort__stacks_trim(uint32_t most)
@@ -404,7 +446,7 @@ void gort__stacks_free(bool (*keep)(struct g *g))
 
 rare void gort__stack_check(struct g *g)
 {
-	if (*g->canary != CANARY)
+	if (*(uint64_t *)g->low != CANARY)
 		gort__fatal("stack overflow: goroutine %u (%s) used more than its stack of %u bytes; "
 		            "raise it by gort_attr.stack_size, gort_options.stack_size or GORT_STACK",
 		            g->id, g_name(g), (uint64_t)g->stack_size);

@@ -15,6 +15,9 @@
  * memory. */
 struct g *gort__stack_get(struct m *m, size_t size);
 void gort__stack_put(struct m *m, struct g *g);
+/* Somebody makes goroutines faster than their first pages can be had: make some stacks ready. False:
+ * there is no need. Called by an M that looks for work. */
+bool gort__stacks_prepare(void);
 void gort__stack_flush(struct p *p); /* what p keeps warm, to the shared lists */
 
 /* Give back the pages of at most so many stacks that nobody has used since the last call. Returns

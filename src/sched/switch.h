@@ -61,7 +61,7 @@ static inline void become(struct m *m, struct g *g)
 	m->g = g;
 	g_set_state(g, G_RUNNING);
 	store_relaxed(&p->picks, p->picks + 1);
-	if (unlikely(g->canary))
+	if (unlikely(g->unguarded))
 		gort__stack_check(g);
 }
 
@@ -85,7 +85,7 @@ static inline void switch_away(struct m *m, struct g *g, struct g *next)
 static inline void park(struct m *m, struct g *g, struct lock *held, bool racy, enum g_why why)
 {
 	must_checked(m->after == AFTER_NOTHING);
-	store_relaxed(&g->why, (uint32_t)why);
+	store_relaxed(&g->why, (uint16_t)why);
 	g_set_state(g, G_WAITING);
 	m->after_g = g;
 	m->after_lock = held;

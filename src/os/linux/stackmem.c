@@ -66,7 +66,15 @@ void os_unmap(void *p, size_t size)
 
 void *os_reserve(size_t size)
 {
-	return map(size, PROT_NONE, MAP_NORESERVE | MAP_STACK);
+	void *p = map(size, PROT_NONE, MAP_NORESERVE | MAP_STACK);
+	int saved = errno;
+
+	if (p) {
+		munlock(p, size);
+		madvise(p, size, MADV_NOHUGEPAGE);
+	}
+	errno = saved;
+	return p;
 }
 
 /* Under mlockall(MCL_FUTURE) the mapping is locked, and would be populated as soon as it can be
@@ -75,11 +83,8 @@ int os_commit(void *p, size_t size)
 {
 	int saved = errno, err = 0;
 
-	munlock(p, size);
 	if (mprotect(p, size, PROT_READ | PROT_WRITE) < 0)
 		err = -ENOMEM;
-	else
-		madvise(p, size, MADV_NOHUGEPAGE);
 	errno = saved;
 	return err;
 }
