@@ -144,7 +144,8 @@ typedef struct gort_task gort_task;
 gort_task *gort_spawn(int (*fn)(void *arg), void *arg, const gort_attr *attr);
 int gort_join(gort_task *t, int *result);  /* blocks. 0; -EOWNERDEAD: it panicked. *result is fn's
                                               result, 0 after goexit; result may be NULL.
-                                              -EDEADLK: the goroutine itself */
+                                              -EDEADLK: the goroutine itself. -ECANCELED: the
+                                              runtime stopped before it ended; releases it, too */
 int gort_join_until(gort_task *t, int *result, int64_t deadline); /* + -ETIMEDOUT: still ours */
 void gort_detach(gort_task *t);
 

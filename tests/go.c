@@ -181,7 +181,6 @@ static void no_number(void *arg)
 TEST(plain_thread_has_no_number)
 {
 	on_guest(no_number, NULL);
-	no_number == NULL ? (void)0 : gort_set_name("main one");
 	CHECK_EQ(gort_self(), 1);
 }
 
@@ -419,16 +418,13 @@ TEST_PLAIN(errno_without_a_runtime)
 }
 
 /* ---- goexit */
-static void deep_goexit(int depth)
+__attribute__((noinline)) static void deep_goexit(int depth)
 {
-	volatile char frame[100];
-
-	frame[0] = 1;
 	if (depth > 0)
 		deep_goexit(depth - 1);
-	else
+	else if (atomic_load(&ran) >= 0)
 		gort_goexit();
-	CHECK_EQ(frame[0], 2); /* never */
+	CHECK(!"came back");
 }
 
 static void exit_from_depth(void *arg)

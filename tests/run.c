@@ -218,63 +218,6 @@ struct objects {
 	gort_task *task;
 };
 
-static void announce_and_recv(void *arg)
-{
-	struct objects *o = arg;
-	int64_t value = 0;
-
-	gort_waitgroup_done(&o->waits);
-	gort_chan_recv(o->empty, &value);
-	CHECK(!"received after the end");
-}
-
-static void announce_and_send(void *arg)
-{
-	struct objects *o = arg;
-	int64_t value = 666;
-
-	gort_waitgroup_done(&o->waits);
-	gort_chan_send(o->full, &value);
-	CHECK(!"sent after the end");
-}
-
-static void announce_and_recv_until(void *arg)
-{
-	struct objects *o = arg;
-	int64_t value = 0;
-
-	gort_waitgroup_done(&o->waits);
-	gort_chan_recv_until(o->empty, &value, gort_in(GORT_SEC));
-	CHECK(!"received or timed out after the end");
-}
-
-static void announce_and_lock(void *arg)
-{
-	struct objects *o = arg;
-
-	gort_waitgroup_done(&o->waits);
-	gort_mutex_lock(&o->mutex);
-	CHECK(!"locked after the end");
-}
-
-static void announce_and_wait(void *arg)
-{
-	struct objects *o = arg;
-
-	gort_waitgroup_done(&o->waits);
-	gort_waitgroup_wait(&o->group);
-	CHECK(!"waited after the end");
-}
-
-static void announce_and_sleep(void *arg)
-{
-	struct objects *o = arg;
-
-	gort_waitgroup_done(&o->waits);
-	gort_sleep(GORT_SEC);
-	CHECK(!"slept after the end");
-}
-
 static int park_task(void *arg)
 {
 	struct objects *o = arg;
@@ -284,30 +227,53 @@ static int park_task(void *arg)
 	return 0;
 }
 
-static void announce_and_join(void *arg)
+enum how { RECV, SEND, RECV_UNTIL, LOCK, WAIT, SLEEP, JOIN, HOWS };
+
+struct left {
+	struct objects *o;
+	enum how how;
+};
+
+static void wait_for_good(void *arg)
 {
-	struct objects *o = arg;
+	struct left *l = arg;
+	struct objects *o = l->o;
+	int64_t value = 666;
 
 	gort_waitgroup_done(&o->waits);
-	gort_join(o->task, NULL);
-	CHECK(!"joined after the end");
+	if (l->how == RECV)
+		gort_chan_recv(o->empty, &value);
+	else if (l->how == SEND)
+		gort_chan_send(o->full, &value);
+	else if (l->how == RECV_UNTIL)
+		gort_chan_recv_until(o->empty, &value, gort_in(GORT_SEC));
+	else if (l->how == LOCK)
+		gort_mutex_lock(&o->mutex);
+	else if (l->how == WAIT)
+		gort_waitgroup_wait(&o->group);
+	else if (l->how == SLEEP)
+		gort_sleep(GORT_SEC);
+	else
+		gort_join(o->task, NULL);
+	CHECK(!"came back after the end");
+}
+
+static void go_and_wait(struct objects *o, enum how how)
+{
+	gort_waitgroup_add(&o->waits, 1);
+	CHECK_EQ(gort_go_with(wait_for_good, struct left, .o = o, .how = how), 0);
 }
 
 static int leave_all_waiting(void *arg)
 {
-	const gort_func fns[] = { announce_and_recv, announce_and_send, announce_and_recv_until,
-				  announce_and_lock, announce_and_wait, announce_and_sleep,
-				  announce_and_join };
 	struct objects *o = arg;
 
 	o->task = gort_spawn(park_task, o, NULL);
 	CHECK(o->task != NULL);
 	gort_mutex_lock(&o->mutex);
 	gort_waitgroup_add(&o->group, 1);
-	for (size_t i = 0; i < 3 * sizeof fns / sizeof fns[0]; i++) {
-		gort_waitgroup_add(&o->waits, 1);
-		CHECK_EQ(gort_go(fns[i / 3], o), 0);
-	}
+	for (int i = 0; i < 3 * HOWS; i++)
+		go_and_wait(o, (enum how)(i / 3));
 	gort_waitgroup_wait(&o->waits);
 	gort_sleep(5 * GORT_MS); /* most of them wait by now; all must be right either way */
 	return 9;
@@ -394,7 +360,7 @@ static void with_defer_and_value(void *arg)
 {
 	CHECK_EQ(gort_defer(count_call, NULL), 0);
 	CHECK_EQ(gort_key_set(key, &called), 0);
-	announce_and_recv(arg);
+	wait_for_good(&(struct left){ .o = arg, .how = RECV });
 }
 
 static int leave_with_defer(void *arg)
@@ -725,9 +691,8 @@ TEST_PLAIN(start_and_stop_again_and_again)
 	for (int i = 0; i < SCALE(100); i++) {
 		objects_make(&o);
 		CHECK_EQ(gort_start(NULL), 0);
-		gort_waitgroup_add(&o.waits, 2);
-		CHECK_EQ(gort_go(announce_and_recv, &o), 0);
-		CHECK_EQ(gort_go(announce_and_send, &o), 0);
+		go_and_wait(&o, RECV);
+		go_and_wait(&o, SEND);
 		gort_waitgroup_wait(&o.waits);
 		CHECK_EQ(gort_stop(), 0);
 		CHECK_EQ(gort_chan_try_send(o.empty, &o.full), -EAGAIN);

@@ -166,6 +166,14 @@ static uint32_t collect_ms(void)
 	return left;
 }
 
+/* g never runs again. Whoever joins its task learns so. */
+static void drop_goroutine(struct g *g)
+{
+	gort__local_drop(&g->local);
+	if (g->task)
+		gort__task_drop(g->task);
+}
+
 static bool keep_none(struct g *g)
 {
 	(void)g;
@@ -198,6 +206,8 @@ static void end_runtime(void)
 	store_release(&sched.running, 0);
 	wait_for_guests();
 	gort__stacks_each(gort__wait_withdraw);
+	if (left == 0)
+		gort__stacks_each(drop_goroutine);
 	gort__stacks_free(left ? keep_all : keep_none);
 	if (left)
 		forget_ps();

@@ -333,6 +333,21 @@ GORT_API int gort_key_set(gort_key key, void *value)
 	return err;
 }
 
+/* Of one that will never run again: nothing of it is called. */
+void gort__local_drop(struct local *l)
+{
+	struct defer *d;
+
+	while ((d = l->defers) != NULL) {
+		l->defers = d->next;
+		if (!d->embedded)
+			mem_free(NULL, d, sizeof *d);
+	}
+	if (l->values)
+		mem_free(NULL, l->values, l->value_count * sizeof *l->values);
+	l->values = NULL;
+}
+
 /* The end of a goroutine. A panic in a defer runs the rest, and ends in gort__g_finish again. */
 void gort__local_end(struct local *l)
 {

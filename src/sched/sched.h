@@ -445,9 +445,11 @@ struct local *gort__local(void); /* the goroutine's, or the thread's */
 void gort__defer_push(struct local *l, struct defer *d, gort_func fn, void *arg);
 void gort__defer_end(struct local *l, struct defer *d);
 void gort__local_end(struct local *l); /* run all defers, then destructors */
+void gort__local_drop(struct local *l); /* free them */
 
 /* ---- sync/task.c */
-void gort__task_end(struct gort_task *t, int result);
+void gort__task_end(struct gort_task *t, int err);
+void gort__task_drop(struct gort_task *t);
 
 /* ---- init.c */
 void gort__main_ended(struct g *g); /* stop the runtime */

@@ -27,28 +27,43 @@ struct gort_task {
 	struct waitq joiners; /* lot */
 };
 
-static void unref(struct m *m, struct gort_task *t)
+static void unref(struct mem_cache *cache, struct gort_task *t)
 {
 	if (sub_acq_rel(&t->refs, 1) == 1)
-		mem_free(cache_of(m), t, sizeof *t);
+		mem_free(cache, t, sizeof *t);
 }
 
-void gort__task_end(struct gort_task *t, int err)
+static void end(struct gort_task *t, int err, struct glist *woken)
 {
-	struct m *m = rt_enter();
 	struct lock *lot = gort__lot_lock(t);
-	struct glist woken = { 0 };
 	struct waiter *w;
 
 	t->err = err;
 	lock_acquire(lot);
 	store_release(&t->state, ENDED);
 	while ((w = waitq_claim(&t->joiners)) != NULL)
-		waiter_end(w, 0, &woken);
+		waiter_end(w, 0, woken);
 	lock_release(lot);
+}
+
+void gort__task_end(struct gort_task *t, int err)
+{
+	struct m *m = rt_enter();
+	struct glist woken = { 0 };
+
+	end(t, err, &woken);
 	gort__ready_list(m, &woken);
-	unref(m, t);
+	unref(cache_of(m), t);
 	rt_leave(m);
+}
+
+/* The runtime ends, and only guests are left to wake. */
+void gort__task_drop(struct gort_task *t)
+{
+	struct glist none = { 0 };
+
+	end(t, -ECANCELED, &none);
+	unref(NULL, t);
 }
 
 static void task_main(void *arg)
@@ -127,7 +142,7 @@ GORT_API int gort_join_until(gort_task *t, int *result, int64_t deadline)
 		err = t->err;
 		if (result && err == 0)
 			*result = t->result;
-		unref(m, t);
+		unref(cache_of(m), t);
 	}
 	rt_leave(m);
 	return err;
@@ -145,6 +160,6 @@ GORT_API void gort_detach(gort_task *t)
 	if (!t)
 		return;
 	m = rt_enter();
-	unref(m, t);
+	unref(cache_of(m), t);
 	rt_leave(m);
 }
