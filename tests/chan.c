@@ -368,7 +368,7 @@ static void block_for_ever(void *send)
 		gort_chan_send(NULL, &value);
 	else
 		gort_chan_recv(NULL, &value);
-	CHECK(!"a NULL channel was ready");
+	CHECK(false && "a NULL channel was ready");
 }
 
 // variants: maxprocs
@@ -693,7 +693,8 @@ static int64_t soon(unsigned *random)
 		return GORT_FOREVER;
 	if (*random >> 16 & 1)
 		return gort_in((int64_t)(*random >> 17 & 127) * 100);
-	return (*random >> 17 & 15) == 0 ? GORT_NOW : gort_in((int64_t)(*random >> 17 & 63) * GORT_US);
+	return (*random >> 17 & 15) == 0 ? GORT_NOW
+					 : gort_in((int64_t)(*random >> 17 & 63) * GORT_US);
 }
 
 static void produce(void *arg)
@@ -746,6 +747,11 @@ static void conserve(size_t capacity)
 	struct guest *guests[2 * GUESTS];
 	gort_waitgroup consumers = { 0 };
 
+	for (int i = 0; i < (PRODUCERS + GUESTS) * EACH; i++) {
+		atomic_store(&sent[i], 0);
+		atomic_store(&received[i], 0);
+	}
+	atomic_store(&producer_id, 0);
 	traffic = make(capacity);
 	gort_waitgroup_add(&group, GUESTS);
 	gort_waitgroup_add(&consumers, GUESTS);
@@ -773,14 +779,9 @@ static void conserve(size_t capacity)
 }
 
 // variants: maxprocs
-TEST(conservation_unbuffered)
+TEST(conservation)
 {
 	conserve(0);
-}
-
-// variants: maxprocs
-TEST(conservation_buffered)
-{
 	conserve(7);
 }
 
@@ -789,12 +790,6 @@ TEST(conservation_with_deadlines_that_race)
 {
 	hurried = true;
 	conserve(0);
-}
-
-// variants: maxprocs
-TEST(conservation_with_deadlines_and_a_buffer)
-{
-	hurried = true;
 	conserve(2);
 }
 
@@ -803,11 +798,6 @@ TEST(conservation_when_closed_in_the_middle)
 {
 	through_close = true;
 	conserve(3);
-}
-
-// variants: maxprocs
-TEST(conservation_when_closed_in_the_middle_with_deadlines)
-{
-	through_close = hurried = true;
+	hurried = true;
 	conserve(0);
 }

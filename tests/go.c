@@ -5,9 +5,12 @@
 #include "harness.h"
 
 #include <fenv.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static gort_waitgroup group;
@@ -246,7 +249,7 @@ static void check_sized(void *arg)
 static int copy_sizes(void *arg)
 {
 	static struct sized s;
-	const size_t sizes[] = { 8,   9,   15,   16,   17,    31,    63,    64,    65,
+	const size_t sizes[] = { 8,   9,   15,   16,   17,   31,   63,    64,    65,
 				 100, 255, 1000, 4095, 4096, 4097, 10000, 16383, 16384 };
 
 	(void)arg;
@@ -418,13 +421,17 @@ TEST_PLAIN(errno_without_a_runtime)
 }
 
 /* ---- goexit */
-__attribute__((noinline)) static void deep_goexit(int depth)
+static atomic_int came_back;
+static void deep_goexit(int depth);
+static void (*volatile deeper)(int depth) = deep_goexit; /* gcc calls it an infinite recursion */
+
+static void deep_goexit(int depth)
 {
 	if (depth > 0)
-		deep_goexit(depth - 1);
-	else if (atomic_load(&ran) >= 0)
+		deeper(depth - 1);
+	else
 		gort_goexit();
-	CHECK(!"came back");
+	atomic_fetch_add(&came_back, 1);
 }
 
 static void exit_from_depth(void *arg)
@@ -442,9 +449,65 @@ TEST(goexit_ends_only_this_one)
 		CHECK_EQ(gort_go(exit_from_depth, NULL), 0);
 	gort_waitgroup_wait(&group);
 	CHECK_EQ(atomic_load(&ran), SCALE(1000));
+	CHECK_EQ(atomic_load(&came_back), 0);
 }
 
 TEST_PLAIN_DIES(goexit_on_a_plain_thread_is_misuse, "gort_goexit")
 {
 	gort_goexit();
+}
+
+/* ---- the process around it */
+static void check_mask(void *arg)
+{
+	sigset_t mask;
+
+	(void)arg;
+	CHECK_EQ(pthread_sigmask(SIG_SETMASK, NULL, &mask), 0);
+	CHECK_EQ(sigismember(&mask, SIGUSR1), 1);
+	CHECK_EQ(sigismember(&mask, SIGUSR2), 0);
+	CHECK_EQ(sigismember(&mask, SIGTERM), 0);
+	gort_yield();
+}
+
+static int check_masks(void *arg)
+{
+	gort_waitgroup all = { 0 };
+
+	for (int i = 0; i < 500; i++)
+		CHECK_EQ(gort_waitgroup_go(&all, check_mask, NULL), 0);
+	check_mask(arg);
+	return gort_waitgroup_wait(&all);
+}
+
+// variants: maxprocs
+TEST_PLAIN(goroutines_have_the_callers_signal_mask)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	CHECK_EQ(gort_run(check_masks, NULL, NULL), 0);
+	check_mask(NULL);
+}
+
+TEST(child_after_fork_may_exec_or_exit)
+{
+	pid_t exits = fork(), execs;
+	int status;
+
+	CHECK(exits >= 0);
+	if (exits == 0)
+		_exit(7);
+	CHECK_EQ(waitpid(exits, &status, 0), exits);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+	execs = fork();
+	CHECK(execs >= 0);
+	if (execs == 0) {
+		execl("/bin/sh", "sh", "-c", "exit 3", (char *)NULL);
+		_exit(127);
+	}
+	CHECK_EQ(waitpid(execs, &status, 0), execs);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 3);
 }

@@ -6,12 +6,10 @@
 
 #include <dirent.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -192,11 +190,18 @@ static int short_life(void *chan)
 	return 7;
 }
 
+/* A sanitizer starts a thread of its own with the first one. */
+static int threads_of_others(void)
+{
+	CHECK_EQ(gort_run(nothing, NULL, NULL), 0);
+	return threads();
+}
+
 // variants: maxprocs
 TEST_PLAIN(run_again_and_again_grows_nothing)
 {
 	gort_chan *c = gort_chan_make(0, 0);
-	int threads_before = threads(), maps = 0, fds = entries("/proc/self/fd");
+	int threads_before = threads_of_others(), maps = 0, fds = entries("/proc/self/fd");
 
 	for (int i = 0; i < SCALE(200); i++) {
 		CHECK_EQ(gort_run(short_life, c, NULL), 7);
@@ -223,7 +228,7 @@ static int park_task(void *arg)
 	struct objects *o = arg;
 
 	gort_chan_recv(o->empty, NULL);
-	CHECK(!"a task after the end");
+	CHECK(false && "a task after the end");
 	return 0;
 }
 
@@ -255,7 +260,7 @@ static void wait_for_good(void *arg)
 		gort_sleep(GORT_SEC);
 	else
 		gort_join(o->task, NULL);
-	CHECK(!"came back after the end");
+	CHECK(false && "came back after the end");
 }
 
 static void go_and_wait(struct objects *o, enum how how)
@@ -463,7 +468,7 @@ static void spin_until_told(void *arg)
 	while (!atomic_load(&spin_end))
 		;
 	gort_yield();
-	CHECK(!"came back into a runtime that has ended");
+	CHECK(false && "came back into a runtime that has ended");
 }
 
 static int leave_spinning(void *arg)
@@ -481,7 +486,7 @@ static int leave_spinning(void *arg)
 TEST_PLAIN(straggler_blocks_the_next_start_until_it_is_gone)
 {
 	const gort_options two = { .maxprocs = 2 };
-	int before = threads();
+	int before = threads_of_others();
 	int64_t start = gort_now();
 
 	CHECK_EQ(gort_run(leave_spinning, NULL, &two), 4);
@@ -611,8 +616,11 @@ TEST_PLAIN(environment_sets_the_stacks_size)
 	const struct {
 		const char *text;
 		size_t size;
-	} good[] = { { "16384", 16 << 10 }, { "100000", 100000 }, { "512K", 512 << 10 },
-		     { "3M", 3 << 20 },     { "1G", 1 << 20 } };
+	} good[] = { { "16384", 16 << 10 },
+		     { "100000", 100000 },
+		     { "512K", 512 << 10 },
+		     { "3M", 3 << 20 },
+		     { "1G", 1 << 20 } };
 
 	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
 		size_t use = good[i].size - 8192;
@@ -685,7 +693,7 @@ TEST_PLAIN(start_and_stop_are_counted)
 // variants: maxprocs
 TEST_PLAIN(start_and_stop_again_and_again)
 {
-	int before = threads();
+	int before = threads_of_others();
 	struct objects o;
 
 	for (int i = 0; i < SCALE(100); i++) {
@@ -757,59 +765,4 @@ TEST(maxprocs_is_limited)
 	CHECK_EQ(gort_maxprocs(2), 1024);
 	CHECK_EQ(gort_maxprocs(-5), 2);
 	CHECK_EQ(gort_maxprocs(0), 2);
-}
-
-/* ---- the process around it */
-static void check_mask(void *arg)
-{
-	sigset_t mask;
-
-	(void)arg;
-	CHECK_EQ(pthread_sigmask(SIG_SETMASK, NULL, &mask), 0);
-	CHECK_EQ(sigismember(&mask, SIGUSR1), 1);
-	CHECK_EQ(sigismember(&mask, SIGUSR2), 0);
-	CHECK_EQ(sigismember(&mask, SIGTERM), 0);
-	gort_yield();
-}
-
-static int check_masks(void *arg)
-{
-	gort_waitgroup all = { 0 };
-
-	for (int i = 0; i < 500; i++)
-		CHECK_EQ(gort_waitgroup_go(&all, check_mask, NULL), 0);
-	check_mask(arg);
-	return gort_waitgroup_wait(&all);
-}
-
-// variants: maxprocs
-TEST_PLAIN(goroutines_have_the_callers_signal_mask)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	CHECK_EQ(gort_run(check_masks, NULL, NULL), 0);
-	check_mask(NULL);
-}
-
-TEST(child_after_fork_may_exec_or_exit)
-{
-	pid_t exits = fork(), execs;
-	int status;
-
-	CHECK(exits >= 0);
-	if (exits == 0)
-		_exit(7);
-	CHECK_EQ(waitpid(exits, &status, 0), exits);
-	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
-	execs = fork();
-	CHECK(execs >= 0);
-	if (execs == 0) {
-		execl("/bin/sh", "sh", "-c", "exit 3", (char *)NULL);
-		_exit(127);
-	}
-	CHECK_EQ(waitpid(execs, &status, 0), execs);
-	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 3);
 }

@@ -339,7 +339,7 @@ static int use_stack(void *arg)
 // variants: maxprocs
 TEST(attr_sets_the_stacks_size)
 {
-	const size_t sizes[] = { 16 << 10, 20000,   64 << 10, 1 << 20,
+	const size_t sizes[] = { 16 << 10, 20000,    64 << 10,       1 << 20,
 				 10000000, 64 << 20, (size_t)1 << 30 };
 
 	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {

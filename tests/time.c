@@ -59,8 +59,8 @@ TEST_PLAIN(units_are_nanoseconds)
 /* ---- sleeping takes as long as it must */
 static void check_sleeps(void *arg)
 {
-	const int64_t durations[] = { 1, 100, GORT_US, 100 * GORT_US, GORT_MS, 3 * GORT_MS,
-				      11 * GORT_MS };
+	const int64_t durations[] = { 1,       100,         GORT_US,     100 * GORT_US,
+				      GORT_MS, 3 * GORT_MS, 11 * GORT_MS };
 
 	(void)arg;
 	for (size_t i = 0; i < sizeof durations / sizeof durations[0]; i++) {
@@ -257,7 +257,7 @@ static void sleep_for_ever(void *arg)
 		gort_sleep(GORT_FOREVER);
 	else
 		gort_sleep_until(GORT_FOREVER - 1);
-	CHECK(!"for ever is over");
+	CHECK(false && "for ever is over");
 }
 
 // variants: maxprocs

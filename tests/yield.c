@@ -144,6 +144,16 @@ TEST(yielders_do_not_keep_a_guests_goroutine_away)
 	atomic_store(&end, true);
 }
 
+/* One that has its P to itself looks at what guests have queued, too. */
+// variants: maxprocs
+TEST(lone_yielder_does_not_keep_a_guests_goroutine_away)
+{
+	atomic_bool ran = false;
+
+	on_guest(go_from_guest, &ran);
+	YIELD_UNTIL(atomic_load(&ran));
+}
+
 /* A pair that wakes each other all the time, and one who only yields. */
 static gort_chan *ping, *pong;
 

@@ -268,6 +268,10 @@ void gort__yield(struct m *m)
 			p->ticks = TICKS;
 		return; /* nobody else wants to run here */
 	}
+	if (!next) {
+		p->ticks = 0; /* look around: it goes to the back */
+		m->yielded = true;
+	}
 	m->after_g = g;
 	m->after = AFTER_YIELD;
 	switch_away(m, g, next);
@@ -278,7 +282,7 @@ _Noreturn noinline void gort__g_exit(struct g *g)
 	struct m *m = m_self();
 	struct g *next;
 
-	store_relaxed(&m->p->ended, m->p->ended + 1);
+	store_release(&m->p->ended, m->p->ended + 1); /* meets the acquire in gort_count */
 	g_set_state(g, G_DEAD);
 	m->after_g = g;
 	m->after = AFTER_DEAD;
@@ -400,7 +404,11 @@ static struct g *find_local(struct m *m, bool look_around)
 			if ((g = deque_pop_oldest(&p->deque)) != NULL)
 				return g;
 		}
-		if ((g = global_take(p, 1)) != NULL || (g = ring_pop(&p->ring)) != NULL)
+		if ((g = global_take(p, 1)) != NULL)
+			return g;
+		if (m->yielded && (g = deque_pop(&p->deque)) != NULL) /* as pick_for_yield */
+			return g;
+		if ((g = ring_pop(&p->ring)) != NULL)
 			return g;
 	}
 	if ((g = runnext_take(p)) != NULL || (g = ring_pop(&p->ring)) != NULL ||
@@ -642,7 +650,7 @@ static struct g *find_runnable(struct m *m)
 		p = m->p;
 		if (unlikely(load_relaxed(&sched.stopping)))
 			return NULL;
-		if (p) {
+		if (p && look_around) {
 			p->ticks = TICKS;
 			store_relaxed(&p->attention, 0);
 		}
@@ -686,6 +694,7 @@ static noinline struct g *choose(struct m *m)
 	m->g = NULL;
 	after_switch(m);
 	g = find_runnable(m);
+	m->yielded = false;
 	if (g)
 		become(m, g);
 	return g;

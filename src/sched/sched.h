@@ -189,6 +189,7 @@ struct m {
 	void *g0_sp;        /* g0's stack from here down is free; resuming it ends the M */
 	bool spinning;      /* counted in sched.spinning */
 	bool called;        /* woken to look for work */
+	bool yielded;       /* g0 was entered by gort_yield */
 	int64_t stole_at;   /* when it last stole something; 0: not since it last looked */
 	uint64_t steals;
 	uint32_t random;

@@ -35,10 +35,12 @@ static struct waitq *queue_of(gort_mutex *m)
 	return (struct waitq *)m->wait_;
 }
 
-static inline bool lock_free_one(gort_mutex *m)
+static inline bool lock_free_one(gort_mutex *m, const char *call)
 {
 	uint32_t s = 0;
 
+	if (unlikely(!m))
+		gort__misuse(call, "no mutex");
 	return cas_acquire(&m->state_, &s, LOCKED);
 }
 
@@ -132,7 +134,7 @@ GORT_API void gort_mutex_lock(gort_mutex *m)
 {
 	struct m *self;
 
-	if (likely(lock_free_one(m)) || try_lock(m, 0))
+	if (likely(lock_free_one(m, "gort_mutex_lock")) || try_lock(m, 0))
 		return;
 	self = rt_enter();
 	lock_slow(m, GORT_FOREVER);
@@ -141,7 +143,7 @@ GORT_API void gort_mutex_lock(gort_mutex *m)
 
 GORT_API int gort_mutex_try_lock(gort_mutex *m)
 {
-	return try_lock(m, 0) ? 0 : -EAGAIN;
+	return lock_free_one(m, "gort_mutex_try_lock") || try_lock(m, 0) ? 0 : -EAGAIN;
 }
 
 GORT_API int gort_mutex_lock_until(gort_mutex *m, int64_t deadline)
@@ -149,7 +151,7 @@ GORT_API int gort_mutex_lock_until(gort_mutex *m, int64_t deadline)
 	struct m *self;
 	int err;
 
-	if (likely(lock_free_one(m)) || try_lock(m, 0))
+	if (likely(lock_free_one(m, "gort_mutex_lock_until")) || try_lock(m, 0))
 		return 0;
 	self = rt_enter();
 	err = lock_slow(m, deadline);
@@ -212,6 +214,8 @@ GORT_API void gort_mutex_unlock(gort_mutex *m)
 {
 	uint32_t s = LOCKED;
 
+	if (unlikely(!m))
+		gort__misuse("gort_mutex_unlock", "no mutex");
 	if (unlikely(!cas_release(&m->state_, &s, 0)) && !try_unlock(m))
 		unlock_slow(m);
 }

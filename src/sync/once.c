@@ -18,6 +18,8 @@ GORT_API void gort_once_do(gort_once *o, gort_func fn, void *arg)
 {
 	struct defer end;
 
+	if (unlikely(!o || !fn))
+		gort__misuse("gort_once_do", o ? "no function" : "no once");
 	if (likely(load_acquire(&o->done_)))
 		return;
 	gort_mutex_lock(&o->lock_);

@@ -60,9 +60,11 @@ static noinline bool end_waits(gort_waitgroup *g, uint64_t s)
 
 GORT_API void gort_waitgroup_add(gort_waitgroup *g, int delta)
 {
-	uint64_t s = load_relaxed(&g->state_), to;
+	uint64_t s, to;
 
-	for (;;) {
+	if (unlikely(!g))
+		gort__misuse("gort_waitgroup_add", "no wait group");
+	for (s = load_relaxed(&g->state_);;) {
 		to = with_count(s, (int64_t)COUNT(s) + delta);
 		if (unlikely(to == WAITERS)) {
 			if (end_waits(g, s))
@@ -97,6 +99,8 @@ GORT_API int gort_waitgroup_wait_until(gort_waitgroup *g, int64_t deadline)
 	struct m *m;
 	int err = 0;
 
+	if (unlikely(!g))
+		gort__misuse("gort_waitgroup_wait", "no wait group");
 	if (COUNT(load_acquire(&g->state_)) == 0)
 		return 0;
 	if (deadline != GORT_FOREVER && (deadline == GORT_NOW || deadline <= os_now()))
