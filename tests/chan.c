@@ -2,7 +2,7 @@
  * chan.c - channels, one goroutine's view at a time, then all at once: rendezvous, buffers, closing in
  * every state, deadlines, queues, memory. Values are conserved whatever races.
  *
- * Where a test needs another goroutine to be waiting, it sets GOMAXPROCS to 1 (one_p) and gives way
+ * Where a test needs another goroutine to be waiting, it sets GOMAXPROCS to 1 and gives way
  * until that has announced itself (await): with one P it has gone on into its wait.
  */
 #include "harness.h"
@@ -14,11 +14,6 @@
 
 static atomic_int arrived;
 static gort_waitgroup group;
-
-static void one_p(void)
-{
-	gort_maxprocs(1);
-}
 
 static void arrive(void)
 {
@@ -101,7 +96,7 @@ TEST(rendezvous_with_whoever_waits)
 	gort_chan *c = make(0);
 	struct call r = call_make(c, 0), s = call_make(c, 43);
 
-	one_p();
+	gort_maxprocs(1);
 	waiting(call_recv, &r);
 	send_value(c, 42);
 	gort_waitgroup_wait(&group);
@@ -145,7 +140,7 @@ TEST(sender_that_waits_goes_behind_the_buffer)
 	gort_chan *c = make(2);
 	struct call s[3];
 
-	one_p();
+	gort_maxprocs(1);
 	send_value(c, 0);
 	send_value(c, 1);
 	for (int i = 0; i < 3; i++) {
@@ -168,7 +163,7 @@ TEST(waiting_senders_and_receivers_are_served_in_order)
 	gort_chan *c = make(0);
 	struct call calls[N];
 
-	one_p();
+	gort_maxprocs(1);
 	for (int i = 0; i < N; i++) {
 		calls[i] = call_make(c, i);
 		waiting(call_send, &calls[i]);
@@ -286,7 +281,7 @@ TEST(elements_of_all_sizes)
 {
 	const size_t sizes[] = { 0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 24, 100, 4096, 4097, 1 << 20 };
 
-	one_p();
+	gort_maxprocs(1);
 	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
 		check_size(sizes[i]);
 }
@@ -326,7 +321,7 @@ TEST(receiving_into_null_discards)
 	gort_chan *direct = make(0), *buffered = make(1);
 	struct call s = call_make(direct, 1);
 
-	one_p();
+	gort_maxprocs(1);
 	waiting(call_send, &s);
 	CHECK_EQ(gort_chan_recv(direct, NULL), 0);
 	gort_waitgroup_wait(&group);
@@ -417,7 +412,7 @@ TEST(close_wakes_all_receivers_with_zero)
 	gort_chan *c = make(2);
 	struct call r[5];
 
-	one_p();
+	gort_maxprocs(1);
 	for (int i = 0; i < 5; i++) {
 		r[i] = call_make(c, 99);
 		r[i].deadline = i % 2 ? GORT_FOREVER : gort_in(60 * GORT_SEC);
@@ -438,7 +433,7 @@ TEST(close_turns_senders_away_and_their_values_are_not_received)
 		gort_chan *c = make((size_t)capacity);
 		struct call s[4];
 
-		one_p();
+		gort_maxprocs(1);
 		for (int i = 0; i < capacity; i++)
 			send_value(c, i);
 		for (int i = 0; i < 4; i++) {
@@ -483,7 +478,7 @@ TEST(partner_that_waits_is_met_though_the_deadline_has_passed)
 	struct call r = call_make(c, 0), s = call_make(c, 6);
 	int64_t value = 5;
 
-	one_p();
+	gort_maxprocs(1);
 	waiting(call_recv, &r);
 	CHECK_EQ(gort_chan_send_until(c, &value, GORT_NOW), 0);
 	gort_waitgroup_wait(&group);
@@ -541,7 +536,7 @@ TEST(far_deadlines_wait)
 	const int64_t far[] = { GORT_FOREVER, GORT_FOREVER - 1, GORT_FOREVER / 2 };
 	gort_chan *c = make(0);
 
-	one_p();
+	gort_maxprocs(1);
 	for (size_t i = 0; i < sizeof far / sizeof far[0]; i++) {
 		struct call r = call_make(c, 0), s = call_make(c, 2);
 
@@ -568,7 +563,7 @@ TEST(timed_out_waiter_leaves_the_others_in_order)
 	gort_chan *c = make(0);
 	struct call r[N];
 
-	one_p();
+	gort_maxprocs(1);
 	for (int i = 0; i < N; i++) {
 		r[i] = call_make(c, 0);
 		if (i % 4 == 0)
@@ -632,7 +627,7 @@ TEST(values_of_senders_turned_away_are_not_dropped)
 	struct call s = call_make(c, 2);
 	int64_t late = 3;
 
-	one_p();
+	gort_maxprocs(1);
 	gort_chan_on_drop(c, drop);
 	send_value(c, 1);
 	waiting(call_send, &s);
@@ -674,7 +669,7 @@ TEST_DIES(release_of_the_last_reference_with_a_waiter_is_misuse, "gort_chan_rele
 	gort_chan *c = make(0);
 	struct call r = call_make(c, 0);
 
-	one_p();
+	gort_maxprocs(1);
 	waiting(call_recv, &r);
 	gort_chan_release(c);
 }

@@ -425,12 +425,14 @@ static int die_unnamed(void *arg)
 TEST_DIES(name_is_copied, "last-one")
 {
 	gort_mutex m = { 0 };
-	char name[8] = "first";
+	char name[8];
 	int n = 1;
 
 	for (int i = 0; i < 10; i++) {
-		gort_task *t = gort_spawn(give, &n, &(gort_attr){ .name = name });
+		gort_task *t;
 
+		strcpy(name, "first");
+		t = gort_spawn(give, &n, &(gort_attr){ .name = name });
 		memset(name, 'x', sizeof name);
 		CHECK_EQ(gort_join(t, NULL), 0);
 	}

@@ -244,7 +244,7 @@ static int start_threads(void)
 	return err;
 }
 
-/* On success Ps, creator and sysmon are there, and no M. */
+/* On success Ps, creator and sysmon are there, and no M. open_runtime must follow. */
 static int start_runtime(const struct config *c)
 {
 	int err;
@@ -270,9 +270,13 @@ static int start_runtime(const struct config *c)
 	}
 	if (err < 0)
 		gort__procs_free();
-	else
-		store_release(&sched.running, 1);
 	return err;
+}
+
+/* From here on guests may make goroutines. The first M has its P: they cannot take it. */
+static void open_runtime(void)
+{
+	store_release(&sched.running, 1);
 }
 
 static void main_entry(void *arg)
@@ -294,6 +298,7 @@ static int run_main(struct m *m, size_t stack_size)
 	m->all_next = sched.all_m;
 	sched.all_m = m;
 	lock_release(&sched.lock);
+	open_runtime();
 	if (!deque_push(&m->p->deque, g))
 		gort__g_start(NULL, g);
 	gort__m_run(m);
@@ -370,7 +375,9 @@ static int start_counted(const struct config *c)
 		p = gort__p_get();
 		lock_release(&sched.lock);
 		err = gort__m_thread(p, false); /* one M there must be */
-		if (err < 0) {
+		if (err == 0) {
+			open_runtime();
+		} else {
 			tell_all();
 			end_runtime();
 		}

@@ -282,6 +282,7 @@ _Noreturn noinline void gort__g_exit(struct g *g)
 	struct m *m = m_self();
 	struct g *next;
 
+	check_stack(g);
 	store_release(&m->p->ended, m->p->ended + 1); /* meets the acquire in gort_count */
 	g_set_state(g, G_DEAD);
 	m->after_g = g;

@@ -61,6 +61,11 @@ static inline void become(struct m *m, struct g *g)
 	m->g = g;
 	g_set_state(g, G_RUNNING);
 	store_relaxed(&p->picks, p->picks + 1);
+}
+
+/* A stack without a guard: has it been overrun? Asked when it is left. */
+static inline void check_stack(struct g *g)
+{
 	if (unlikely(g->unguarded))
 		gort__stack_check(g);
 }
@@ -69,6 +74,7 @@ static inline void become(struct m *m, struct g *g)
  * another M. m->after is set. */
 static inline void switch_away(struct m *m, struct g *g, struct g *next)
 {
+	check_stack(g);
 	if (likely(next != NULL)) {
 		become(m, next);
 		fiber_leave(&g->fiber, &next->fiber, false);
