@@ -150,7 +150,8 @@ static int overflow_numbered(void *arg)
 
 	(void)arg;
 	/* The report must agree. */
-	snprintf(text, sizeof text, "it is goroutine %llu digger\n", (unsigned long long)gort_self());
+	snprintf(text, sizeof text, "it is goroutine %llu digger\n",
+		 (unsigned long long)gort_self());
 	CHECK(write(STDERR_FILENO, text, strlen(text)) > 0);
 	return (int)dig(0);
 }
@@ -380,7 +381,8 @@ static int use_main_and_others(void *arg)
 	CHECK_EQ(gort_join(gort_spawn(use_arg, &size[1], NULL), &got), 0);
 	CHECK_EQ(got, 6);
 	CHECK_EQ(gort_join(gort_spawn(use_arg, &size[2], &(gort_attr){ .stack_size = size[2] }),
-			   &got), 0);
+			   &got),
+		 0);
 	CHECK_EQ(got, 6);
 	return 8;
 }
@@ -412,7 +414,8 @@ TEST_PLAIN(gort_stack_sets_the_default_size)
 
 		CHECK_EQ(setenv("GORT_STACK", values[i].text, 1), 0);
 		CHECK_EQ(gort_run(use_main_and_others, sizes,
-				  &(gort_options){ .main_stack_size = 64 << 10 }), 8);
+				  &(gort_options){ .main_stack_size = 64 << 10 }),
+			 8);
 	}
 	CHECK_EQ(unsetenv("GORT_STACK"), 0);
 }
@@ -460,7 +463,8 @@ static void match(void *arg)
 	regex_t re;
 
 	(void)arg;
-	CHECK_EQ(regcomp(&re, "^((a|b)*(c|d)+){1,20}(x[[:alpha:]]*y|[0-9]{1,50})+$", REG_EXTENDED), 0);
+	CHECK_EQ(regcomp(&re, "^((a|b)*(c|d)+){1,20}(x[[:alpha:]]*y|[0-9]{1,50})+$", REG_EXTENDED),
+		 0);
 	CHECK_EQ(regexec(&re, "abcabdabcdabcdx12y", 0, NULL, 0), REG_NOMATCH);
 	CHECK_EQ(regexec(&re, "abcabdabcdabcdxyzy123", 0, NULL, 0), 0);
 	regfree(&re);
@@ -486,7 +490,8 @@ static void sort(void *arg)
 // variants: maxprocs
 TEST(libc_fits_a_default_stack)
 {
-	static const gort_func fns[] = { print_long_double, resolve_localhost, convert, match, sort };
+	static const gort_func fns[] = { print_long_double, resolve_localhost, convert, match,
+					 sort };
 	gort_waitgroup group = { 0 };
 
 	for (size_t i = 0; i < 4 * sizeof fns / sizeof fns[0]; i++)

@@ -394,9 +394,9 @@ static void load_guest(void *arg)
 
 static void flip_procs(int rounds)
 {
-	static const gort_func kinds[] = { load_ping,  load_pong,  load_lock, load_lock, load_fan,
-					   load_join,  load_sleep, load_sleep, load_yield, load_yield,
-					   load_take };
+	static const gort_func kinds[] = { load_ping,  load_pong,  load_lock,  load_lock,
+					   load_fan,   load_join,  load_sleep, load_sleep,
+					   load_yield, load_yield, load_take };
 	struct load l = { .rounds = rounds };
 	int now = gort_maxprocs(0), seen[9] = { 0 };
 	uint32_t state = 12345;
@@ -415,7 +415,8 @@ static void flip_procs(int rounds)
 		CHECK_EQ(gort_maxprocs(to), now);
 		now = to;
 		seen[to]++;
-	} while (gort_waitgroup_wait_until(&l.all, gort_in(next_random(&state) % 500 * GORT_US)) < 0);
+	} while (gort_waitgroup_wait_until(&l.all, gort_in(next_random(&state) % 500 * GORT_US)) <
+		 0);
 	guest_join(g);
 	CHECK_EQ(gort_maxprocs(0), now);
 	CHECK_EQ(l.locked, 2 * rounds);
@@ -708,7 +709,7 @@ static void life_sleep(void *arg)
 
 static int live(void *arg)
 {
-	static const gort_func fns[] = { life_send, life_recv, life_recv, life_lock,
+	static const gort_func fns[] = { life_send, life_recv,  life_recv, life_lock,
 					 life_lock, life_spawn, life_sleep };
 	struct life *l = arg;
 

@@ -51,9 +51,9 @@ extern char gort__context_resume[];
 struct context {
 	void *sp;
 	struct fiber fiber;
-	char *stack;             /* NULL: a thread's own */
+	char *stack; /* NULL: a thread's own */
 	void (*body)(struct context *me);
-	struct context *other;   /* whom to switch to */
+	struct context *other;    /* whom to switch to */
 	struct test_registers in; /* what test_call loads now */
 	uint64_t random;
 	uint64_t fp_bits;
@@ -421,12 +421,12 @@ TEST_PLAIN(stack_pointer_is_aligned_at_entry)
 /* ---- unwinding */
 struct trace {
 	int depth;
-	int found;             /* frames of test_call, their registers right */
+	int found; /* frames of test_call, their registers right */
 	_Unwind_Reason_Code code;
-	uintptr_t last;        /* where the outermost frame stands */
-	uintptr_t wanted;      /* a function, by its start */
+	uintptr_t last;   /* where the outermost frame stands */
+	uintptr_t wanted; /* a function, by its start */
 	bool wanted_found;
-	bool wrong;            /* a frame of test_call with wrong registers */
+	bool wrong;               /* a frame of test_call with wrong registers */
 	struct context *known[2]; /* whose registers those are, by the stack; the last: elsewhere */
 };
 

@@ -26,7 +26,8 @@ _Noreturn void gort__fatal(const char *format, ...);
 #define must(cond) \
 	do { \
 		if (unlikely(!(cond))) \
-			gort__fatal("internal error: %s, at %s:%d", #cond, __FILE__, (int64_t)__LINE__); \
+			gort__fatal("internal error: %s, at %s:%d", #cond, __FILE__, \
+				    (int64_t)__LINE__); \
 	} while (0)
 
 /* Dear ones, checked in checked builds. No side effects in cond. */

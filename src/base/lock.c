@@ -78,7 +78,7 @@ noinline void gort__lock_note_taken(struct lock *l)
 
 		if (h->rank > l->rank || (h->rank == l->rank && (uintptr_t)h >= (uintptr_t)l))
 			gort__fatal("internal error: lock of rank %u taken under rank %u",
-			            (uint64_t)l->rank, (uint64_t)h->rank);
+				    (uint64_t)l->rank, (uint64_t)h->rank);
 	}
 	must(held_count < MOST_HELD);
 	held[held_count++] = l;
@@ -96,6 +96,6 @@ noinline void gort__lock_note_released(struct lock *l)
 		return;
 	}
 	gort__fatal("internal error: lock of rank %u released by a thread that does not hold it",
-	            (uint64_t)l->rank);
+		    (uint64_t)l->rank);
 }
 #endif

@@ -27,7 +27,7 @@
 #include "base/base.h"
 
 enum lock_rank {
-	RANK_NONE, /* not checked */
+	RANK_NONE,   /* not checked */
 	RANK_RUN,    /* starting and stopping the runtime */
 	RANK_OBJECT, /* channels and whatever else goroutines wait on */
 	RANK_LOT,    /* a bucket of the parking lot */
@@ -43,7 +43,10 @@ struct lock {
 	uint32_t rank; /* never changes once shared */
 };
 
-#define LOCK_INIT(r) { 0, (r) }
+#define LOCK_INIT(r) \
+	{ \
+		0, (r) \
+	}
 
 #define LOCK_SLEEPER_SLOTS 64
 /* atomic; written only by threads about to sleep on a lock */

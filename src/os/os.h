@@ -41,11 +41,11 @@ typedef struct os_thread {
 /* May lock in libc. The thread starts with every signal blocked (os_signals_*). stack_size 0:
  * libc's default. -EAGAIN. */
 int os_thread_start(os_thread *t, void (*fn)(void *), void *arg, size_t stack_size);
-void os_thread_join(os_thread *t);   /* may lock in libc */
-void os_thread_detach(os_thread *t); /* may lock in libc */
-void os_thread_name(const char *name); /* of the calling thread; first 15 bytes kept */
+void os_thread_join(os_thread *t);      /* may lock in libc */
+void os_thread_detach(os_thread *t);    /* may lock in libc */
+void os_thread_name(const char *name);  /* of the calling thread; first 15 bytes kept */
 void os_thread_timer_slack(int64_t ns); /* of the calling thread */
-int32_t os_thread_id(void);          /* gettid */
+int32_t os_thread_id(void);             /* gettid */
 /* fn runs when the calling thread ends: one fn in the program. May lock in libc. -EAGAIN, -ENOMEM. */
 int os_thread_on_exit(void (*fn)(void));
 
@@ -55,12 +55,12 @@ int os_cpus(void);
 
 /* ---- stackmem.c: address space for stacks, and pages for everything else */
 size_t os_page_size(void);
-void *os_map(size_t size);               /* zeroed, read-write; NULL: out of memory */
+void *os_map(size_t size); /* zeroed, read-write; NULL: out of memory */
 void os_unmap(void *p, size_t size);
-void *os_reserve(size_t size);           /* address space, no access, commits nothing; NULL */
-int os_commit(void *p, size_t size);     /* read-write, pages come on first touch, no huge pages,
+void *os_reserve(size_t size);         /* address space, no access, commits nothing; NULL */
+int os_commit(void *p, size_t size);   /* read-write, pages come on first touch, no huge pages,
                                             also under mlockall(MCL_FUTURE); -ENOMEM */
-void os_discard(void *p, size_t size);   /* give pages back; they read as zero again */
+void os_discard(void *p, size_t size); /* give pages back; they read as zero again */
 
 enum os_guard {
 	OS_GUARD_MADVISE,  /* MADV_GUARD_INSTALL */

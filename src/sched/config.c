@@ -29,7 +29,10 @@ static int64_t number(const char *text, bool units, int64_t most)
 			return -EINVAL;
 	}
 	if (units && *text) {
-		shift = (*text | 32) == 'k' ? 10 : (*text | 32) == 'm' ? 20 : (*text | 32) == 'g' ? 30 : 0;
+		shift = (*text | 32) == 'k'   ? 10
+			: (*text | 32) == 'm' ? 20
+			: (*text | 32) == 'g' ? 30
+					      : 0;
 		text += shift != 0;
 	}
 	if (*text || n == 0 || n > most >> shift)

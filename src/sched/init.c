@@ -485,6 +485,7 @@ _Noreturn void gort__misuse(const char *call, const char *what)
 	struct m *m = m_self();
 
 	if (m && m->g)
-		gort__fatal("misuse: goroutine %u (%s): %s: %s", m->g->id, g_name(m->g), call, what);
+		gort__fatal("misuse: goroutine %u (%s): %s: %s", m->g->id, g_name(m->g), call,
+			    what);
 	gort__fatal("misuse: thread %d: %s: %s", (int64_t)os_thread_id(), call, what);
 }

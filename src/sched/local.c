@@ -145,7 +145,8 @@ static _Noreturn void panic_uncaught(struct m *m, struct local *l, const char *t
 
 	run_defers(l, NULL);
 	if (!gort__sched.on_panic)
-		gort__fatal("panic: %s [goroutine %u%s%s]", text, g->id, g->named ? " " : "", g_name(g));
+		gort__fatal("panic: %s [goroutine %u%s%s]", text, g->id, g->named ? " " : "",
+			    g_name(g));
 	gort__sched.on_panic(text, g->id);
 	l->panicked = true;
 	gort__g_finish(g);

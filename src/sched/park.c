@@ -80,7 +80,8 @@ static int wait_guest(struct waiter *w, int64_t when)
 	if (!note_sleep(&guest->note, when)) {
 		word = w->turn | TURN_WAITING;
 		if (!cas_acq_rel(&guest->word, &word, w->turn | TURN_DONE)) {
-			note_sleep(&guest->note, OS_FOREVER); /* an ender won, and is about to wake us */
+			note_sleep(&guest->note,
+				   OS_FOREVER); /* an ender won, and is about to wake us */
 		} else {
 			lock_acquire(lock);
 			if (w->queue)
@@ -93,7 +94,7 @@ static int wait_guest(struct waiter *w, int64_t when)
 }
 
 int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t when, enum g_why why,
-               bool front)
+	       bool front)
 {
 	struct m *m = m_self();
 	struct guest guest;

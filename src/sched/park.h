@@ -149,7 +149,7 @@ static inline void waiter_end(struct waiter *w, int status, struct glist *gs)
  * deadline; it has not waited). On return w is in no queue. front: before all others.
  * Blocks; may resume on another M. */
 int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t deadline,
-               enum g_why why, bool front);
+	       enum g_why why, bool front);
 
 /* Wait for nobody: until the deadline. */
 int gort__wait_deadline(int64_t deadline, enum g_why why);

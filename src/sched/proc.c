@@ -520,8 +520,9 @@ static struct g *find_elsewhere(struct m *m)
 	struct sight sight = { 0 };
 	struct g *g = NULL;
 
-	if (!m->spinning && 2 * load_relaxed(&sched.spinning) >=
-	                        load_relaxed(&sched.procs) - load_relaxed(&sched.idle_ps))
+	if (!m->spinning &&
+	    2 * load_relaxed(&sched.spinning) >=
+		    load_relaxed(&sched.procs) - load_relaxed(&sched.idle_ps))
 		return NULL; /* enough others look already */
 	if (!m->spinning) {
 		m->spinning = true;
@@ -657,7 +658,9 @@ static struct g *find_runnable(struct m *m)
 		}
 		if (p && likely(p->id < load_relaxed(&sched.procs))) {
 			g = find_local(m, look_around);
-			if (!g && (load_relaxed(&sched.idle_ps) + 1 < load_relaxed(&sched.procs) || timers_wait()))
+			if (!g &&
+			    (load_relaxed(&sched.idle_ps) + 1 < load_relaxed(&sched.procs) ||
+			     timers_wait()))
 				g = find_elsewhere(m);
 			spinning_end(m, g != NULL);
 			if (g && look_around)

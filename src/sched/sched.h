@@ -48,13 +48,22 @@
 enum g_state { G_FREE, G_RUNNABLE, G_RUNNING, G_WAITING, G_DEAD };
 
 /* What a G waits for, for reports. */
-enum g_why { WHY_NONE, WHY_SLEEP, WHY_SEND, WHY_RECV, WHY_MUTEX, WHY_WAITGROUP, WHY_JOIN, WHY_FOREVER };
+enum g_why {
+	WHY_NONE,
+	WHY_SLEEP,
+	WHY_SEND,
+	WHY_RECV,
+	WHY_MUTEX,
+	WHY_WAITGROUP,
+	WHY_JOIN,
+	WHY_FOREVER
+};
 
 /* State of a G or guest that outlives no function of the user's: defers, tries, local values.
  * Owner: the goroutine, or the thread. */
 struct local {
-	struct defer *defers;     /* newest first */
-	struct try_frame *tries;  /* innermost first */
+	struct defer *defers;       /* newest first */
+	struct try_frame *tries;    /* innermost first */
 	struct local_value *values; /* by key; NULL: none yet */
 	uint32_t value_count;
 	bool panicked; /* no try caught it, and on_panic returned */
@@ -65,28 +74,28 @@ struct waiter;
 
 struct g {
 	/* What every switch and wait touches. */
-	void *sp;                /* its context while it does not run; owner, handed on by queues */
-	struct g *next;          /* link of the queue it is in; whoever owns the queue */
-	struct g *skip;          /* in a list: the one SKIP further, or NULL; as next */
-	uint32_t state;          /* atomic: enum g_state */
-	uint16_t why;            /* atomic: enum g_why */
-	bool unguarded;          /* fixed: its stack has a canary instead of a guard */
-	uint64_t word;           /* atomic: the wait word, see park.h */
-	struct waiter *waiting;  /* owner: the node it waits by, for withdrawal at the end */
-	gort_func fn;            /* owner */
+	void *sp;               /* its context while it does not run; owner, handed on by queues */
+	struct g *next;         /* link of the queue it is in; whoever owns the queue */
+	struct g *skip;         /* in a list: the one SKIP further, or NULL; as next */
+	uint32_t state;         /* atomic: enum g_state */
+	uint16_t why;           /* atomic: enum g_why */
+	bool unguarded;         /* fixed: its stack has a canary instead of a guard */
+	uint64_t word;          /* atomic: the wait word, see park.h */
+	struct waiter *waiting; /* owner: the node it waits by, for withdrawal at the end */
+	gort_func fn;           /* owner */
 	void *arg;
 	/* What its start and end touch as well. */
-	uint64_t id;             /* fixed for one life */
-	struct gort_task *task;  /* owner: NULL but for spawned ones */
-	struct local local;      /* owner */
-	size_t stack_size;       /* fixed: usable bytes */
-	bool named;              /* owner: name is set */
+	uint64_t id;            /* fixed for one life */
+	struct gort_task *task; /* owner: NULL but for spawned ones */
+	struct local local;     /* owner */
+	size_t stack_size;      /* fixed: usable bytes */
+	bool named;             /* owner: name is set */
 	/* The rest. */
-	struct chunk *chunk;     /* fixed: where it lies, see stack.h */
-	char *low;               /* fixed: lowest usable byte of its stack */
-	uint32_t slot;           /* fixed: its place in the chunk */
+	struct chunk *chunk; /* fixed: where it lies, see stack.h */
+	char *low;           /* fixed: lowest usable byte of its stack */
+	uint32_t slot;       /* fixed: its place in the chunk */
 	struct fiber fiber;
-	char name[NAME_SIZE];    /* owner; read by reports */
+	char name[NAME_SIZE]; /* owner; read by reports */
 };
 
 /* It will run soon: what its first steps touch, on its way to the cache. Its first line is there. */
@@ -111,8 +120,8 @@ static inline const char *g_name(const struct g *g)
 struct glist {
 	struct g *head, *tail;
 	uint32_t count;
-	uint32_t since;  /* pushed since mark, with it */
-	struct g *mark;  /* the last one that may get a skip; NULL: none */
+	uint32_t since; /* pushed since mark, with it */
+	struct g *mark; /* the last one that may get a skip; NULL: none */
 };
 
 static inline void glist_push(struct glist *l, struct g *g)
@@ -181,30 +190,30 @@ enum after_kind { AFTER_NOTHING, AFTER_UNLOCK, AFTER_PARK, AFTER_YIELD, AFTER_DE
 
 struct m {
 	/* owner */
-	struct g *g;        /* the G that runs on it; NULL on g0 */
-	struct p *p;        /* the P it holds, or NULL */
+	struct g *g; /* the G that runs on it; NULL on g0 */
+	struct p *p; /* the P it holds, or NULL */
 	enum after_kind after;
 	struct g *after_g;
 	struct lock *after_lock;
-	void *g0_sp;        /* g0's stack from here down is free; resuming it ends the M */
-	bool spinning;      /* counted in sched.spinning */
-	bool called;        /* woken to look for work */
-	bool yielded;       /* g0 was entered by gort_yield */
-	int64_t stole_at;   /* when it last stole something; 0: not since it last looked */
+	void *g0_sp;      /* g0's stack from here down is free; resuming it ends the M */
+	bool spinning;    /* counted in sched.spinning */
+	bool called;      /* woken to look for work */
+	bool yielded;     /* g0 was entered by gort_yield */
+	int64_t stole_at; /* when it last stole something; 0: not since it last looked */
 	uint64_t steals;
 	uint32_t random;
 	struct fiber g0_fiber;
 	/* sched; who takes it off the idle list sets next_p, then wakes it */
 	struct p *next_p;
 	struct m *idle_next;
-	bool idle;          /* in the list */
+	bool idle; /* in the list */
 	struct note wake;
 	/* atomic: someone wants this M to look up: the runtime stops */
 	uint32_t stop;
 	struct m *all_next; /* sched */
 	os_thread thread;
-	bool own_thread;    /* fixed: false for the thread that called gort_run */
-	uint32_t ended;     /* atomic: it will touch nothing of the runtime again but itself */
+	bool own_thread; /* fixed: false for the thread that called gort_run */
+	uint32_t ended;  /* atomic: it will touch nothing of the runtime again but itself */
 	struct os_altstack altstack;
 	bool has_altstack;
 };
@@ -212,8 +221,8 @@ struct m {
 /* A timer node, embedded in whatever waits. Fields under the heap's lock. */
 struct timer {
 	int64_t when;
-	struct p *p;     /* atomic: whose heap; changes under both heaps' locks */
-	uint32_t slot;   /* in the heap's slots; TIMER_IDLE if in none */
+	struct p *p;   /* atomic: whose heap; changes under both heaps' locks */
+	uint32_t slot; /* in the heap's slots; TIMER_IDLE if in none */
 	/* Called under the heap's lock after removal; appends whom it woke to ready. */
 	void (*fire)(struct timer *t, struct glist *ready);
 };
@@ -240,20 +249,21 @@ struct timer_heap {
 
 struct p {
 	/* owner, but for runnext and attention */
-	struct g *runnext;     /* atomic: the G woken last; owner puts, owner or thief takes */
-	uint32_t ticks;        /* picks left until it looks around */
-	uint32_t attention;    /* atomic: sysmon or a stop want the owner on g0 */
-	uint32_t free_count;   /* of free_gs */
-	uint32_t eager;        /* atomic: its runnext aged twice running: wakes call a P at once */
-	uint32_t picks;        /* atomic, written by owner: Gs run, for sysmon */
+	struct g *runnext;   /* atomic: the G woken last; owner puts, owner or thief takes */
+	uint32_t ticks;      /* picks left until it looks around */
+	uint32_t attention;  /* atomic: sysmon or a stop want the owner on g0 */
+	uint32_t free_count; /* of free_gs */
+	uint32_t eager;      /* atomic: its runnext aged twice running: wakes call a P at once */
+	uint32_t picks;      /* atomic, written by owner: Gs run, for sysmon */
 	uint64_t next_id, end_id;
 	uint64_t created, ended; /* atomic, written by owner */
 	uint32_t id;
-	uint32_t serve_oldest; /* atomic: sysmon saw the deque's oldest wait for a slice */
+	uint32_t serve_oldest;     /* atomic: sysmon saw the deque's oldest wait for a slice */
 	struct g *free_gs[P_FREE]; /* warm goroutines of the default size, the warmest last */
 	aligned_line struct mem_cache cache;
 	aligned_line struct ring ring; /* woken goroutines, FIFO */
-	aligned_line struct deque deque; /* spawned ones: owner takes the newest, thieves the oldest */
+	aligned_line struct deque
+		deque; /* spawned ones: owner takes the newest, thieves the oldest */
 	aligned_line struct timer_heap timers;
 	/* What sysmon saw at its last look. sysmon */
 	aligned_line struct {
@@ -263,21 +273,21 @@ struct p {
 		uint64_t top;
 		int64_t top_since;
 	} seen;
-	uint32_t aged;         /* atomic: sysmon found its work old: thieves need not wait */
+	uint32_t aged; /* atomic: sysmon found its work old: thieves need not wait */
 	/* sched */
 	struct p *idle_next;
-	bool idle;             /* in the list */
-	bool on_its_way;       /* waits for the creator */
-	struct m *m;           /* atomic, written under sched.lock: who holds it; NULL if idle */
+	bool idle;       /* in the list */
+	bool on_its_way; /* waits for the creator */
+	struct m *m;     /* atomic, written under sched.lock: who holds it; NULL if idle */
 };
 
 struct sched {
 	/* Read by every wake, written when an M goes idle or wakes. atomic */
 	aligned_line uint32_t idle_ps; /* written under lock */
 	uint32_t spinning;
-	uint32_t quiet;        /* the last callers found nothing worth taking: let sysmon call */
-	uint32_t lazy;         /* sysmon sleeps long: work that may age must wake it */
-	int64_t watch;         /* sysmon wakes by then: an earlier timer must wake it. INT64_MIN: awake */
+	uint32_t quiet; /* the last callers found nothing worth taking: let sysmon call */
+	uint32_t lazy;  /* sysmon sleeps long: work that may age must wake it */
+	int64_t watch;  /* sysmon wakes by then: an earlier timer must wake it. INT64_MIN: awake */
 	uint32_t stopping;
 	uint32_t global_count; /* written under lock */
 	/* sched */
@@ -285,24 +295,25 @@ struct sched {
 	struct glist global;
 	struct p *idle_p;
 	struct m *idle_m;
-	struct m *poller;      /* the idle M that sleeps until the earliest timer */
+	struct m *poller; /* the idle M that sleeps until the earliest timer */
 	int64_t poll_until;
 	struct m *all_m;
-	uint32_t m_count;      /* not ended */
+	uint32_t m_count;             /* not ended */
 	struct p *wants_m[MAX_PROCS]; /* Ps for which the creator must make an M */
 	uint32_t wants_count;
 	/* fixed while the runtime runs */
-	struct p *all_p[MAX_PROCS]; /* atomic pointers: filled under lock, never emptied until the end */
-	uint32_t p_count;      /* atomic: entries of all_p */
-	uint32_t procs;        /* atomic: GOMAXPROCS; written under lock */
+	struct p *all_p
+		[MAX_PROCS]; /* atomic pointers: filled under lock, never emptied until the end */
+	uint32_t p_count;    /* atomic: entries of all_p */
+	uint32_t procs;      /* atomic: GOMAXPROCS; written under lock */
 	size_t stack_size;
 	void (*on_panic)(const char *, uint64_t);
-	sigset_t signal_mask;  /* the program's; each M's */
+	sigset_t signal_mask; /* the program's; each M's */
 	/* atomic */
 	uint64_t next_id;
 	uint64_t guest_created;
-	uint32_t guests;       /* guests between rt_enter and rt_leave */
-	uint32_t closing;      /* guests wait: goroutines are being freed */
+	uint32_t guests;  /* guests between rt_enter and rt_leave */
+	uint32_t closing; /* guests wait: goroutines are being freed */
 	uint32_t running;
 };
 
@@ -350,15 +361,16 @@ static inline void g_set_state(struct g *g, enum g_state to)
 {
 #ifdef GORT_CHECKED
 	static const uint8_t from[] = { [G_FREE] = 1 << G_DEAD | 1 << G_RUNNABLE,
-		                        [G_RUNNABLE] = 1 << G_FREE | 1 << G_WAITING | 1 << G_RUNNING,
-		                        [G_RUNNING] = 1 << G_RUNNABLE,
-		                        [G_WAITING] = 1 << G_RUNNING,
-		                        [G_DEAD] = 1 << G_RUNNING };
+					[G_RUNNABLE] =
+						1 << G_FREE | 1 << G_WAITING | 1 << G_RUNNING,
+					[G_RUNNING] = 1 << G_RUNNABLE,
+					[G_WAITING] = 1 << G_RUNNING,
+					[G_DEAD] = 1 << G_RUNNING };
 	uint32_t now = load_relaxed(&g->state);
 
 	if (unlikely(!(from[to] & 1u << now)))
 		gort__fatal("internal error: goroutine %u goes from state %u to %u", g->id,
-		            (uint64_t)now, (uint64_t)to);
+			    (uint64_t)now, (uint64_t)to);
 #endif
 	store_relaxed(&g->state, (uint32_t)to);
 }
@@ -393,9 +405,10 @@ static inline bool p_has_work(struct p *p)
  * arg); not queued yet. stack_size 0: the default. NULL: out of memory. */
 struct g *gort__g_new(struct m *m, gort_func fn, void *arg, size_t copy, size_t stack_size);
 void gort__g_drop(struct m *m, struct g *g); /* one that was never started */
-_Noreturn void gort__g_finish(struct g *g); /* the end of the running goroutine: defers, task, exit */
+_Noreturn void gort__g_finish(
+	struct g *g); /* the end of the running goroutine: defers, task, exit */
 void gort__g_name(struct g *g, const char *name);
-bool gort__running(void);                   /* between rt_enter and rt_leave: goroutines can be made */
+bool gort__running(void); /* between rt_enter and rt_leave: goroutines can be made */
 
 /* ---- m.c */
 struct m *gort__m_new(bool own_thread);
@@ -412,8 +425,8 @@ void gort__creator_stop(void);
 int gort__m_thread(struct p *p, bool spinning); /* may lock in libc. -ENOMEM, -EAGAIN */
 
 /* ---- procs.c. get, put under sched.lock */
-struct p *gort__p_get(void);   /* an idle P, or NULL */
-void gort__p_put(struct p *p); /* its queues are empty */
+struct p *gort__p_get(void);      /* an idle P, or NULL */
+void gort__p_put(struct p *p);    /* its queues are empty */
 void gort__p_retire(struct m *m); /* m gives up a P beyond GOMAXPROCS, with all that is in it */
 int gort__procs_init(uint32_t n);
 int gort__procs_set(uint32_t n);
@@ -425,7 +438,7 @@ bool gort__timer_del(struct timer *t); /* true: it had not fired. After it fire 
 void gort__timers_run(struct p *p, int64_t now, struct glist *ready);
 void gort__timers_move(struct p *from, struct p *to);
 void gort__timers_free(struct p *p);
-int64_t gort__timers_next(void);       /* the earliest of all Ps; OS_FOREVER */
+int64_t gort__timers_next(void);        /* the earliest of all Ps; OS_FOREVER */
 void gort__timers_covered(struct p *p); /* p goes on running: let sysmon watch its timers */
 
 /* ---- sysmon.c */
@@ -445,7 +458,7 @@ struct local *gort__local(void); /* the goroutine's, or the thread's */
  * caller's memory, and must last till then. */
 void gort__defer_push(struct local *l, struct defer *d, gort_func fn, void *arg);
 void gort__defer_end(struct local *l, struct defer *d);
-void gort__local_end(struct local *l); /* run all defers, then destructors */
+void gort__local_end(struct local *l);  /* run all defers, then destructors */
 void gort__local_drop(struct local *l); /* free them */
 
 /* ---- sync/task.c */
@@ -453,8 +466,8 @@ void gort__task_end(struct gort_task *t, int err);
 void gort__task_drop(struct gort_task *t);
 
 /* ---- init.c */
-void gort__main_ended(struct g *g); /* stop the runtime */
-void gort__m_ended(struct m *m);    /* the last act of an M's thread */
+void gort__main_ended(struct g *g);                              /* stop the runtime */
+void gort__m_ended(struct m *m);                                 /* the last act of an M's thread */
 _Noreturn void gort__misuse(const char *call, const char *what); /* the caller's bug; names the G */
 
 #endif

@@ -34,12 +34,12 @@
 #define BATCH 64u
 #define COLOURS 16u
 #define COLOUR_BYTES 128u
-#define WARM_KEPT 256u   /* free Gs that a pool keeps warm for good */
+#define WARM_KEPT 256u /* free Gs that a pool keeps warm for good */
 #define PREPARE 16u
 #define TRIM_STEP 32u
-#define CHUNK_MAX 4096u  /* slots */
+#define CHUNK_MAX 4096u /* slots */
 #define CHUNK_BYTES ((size_t)1 << 31)
-#define CLASSES 17u      /* 16 KiB to 1 GiB */
+#define CLASSES 17u /* 16 KiB to 1 GiB */
 #define CANARY UINT64_C(0x6761746f6e6c6567)
 #define G_ROOM ((size_t)4096)
 
@@ -51,16 +51,16 @@ struct chunk {
 	size_t stride;
 	uint32_t slots, committed, carved, cold_count;
 	uint32_t class;
-	enum os_guard guard;  /* atomic, written under the lock: the weakest of its batches' */
-	uint32_t mprotected;  /* guards of that kind */
-	uint64_t cold[]; /* one bit a slot */
+	enum os_guard guard; /* atomic, written under the lock: the weakest of its batches' */
+	uint32_t mprotected; /* guards of that kind */
+	uint64_t cold[];     /* one bit a slot */
 };
 
 static struct pool {
 	struct lock lock;
 	struct g **warm;      /* the warmest last */
 	uint32_t count, room; /* of warm */
-	uint32_t least;  /* fewest warm ones since the last trim */
+	uint32_t least;       /* fewest warm ones since the last trim */
 	uint32_t demand; /* atomic, written under the lock: cold ones taken; halved by prepare */
 	struct chunk *chunks;
 	uint32_t chunk_slots; /* of the next chunk */
@@ -416,8 +416,7 @@ void gort__stacks_each(void (*fn)(struct g *g))
 	for (struct pool *pool = pools; pool < pools + CLASSES; pool++)
 		for (struct chunk *c = pool->chunks; c; c = c->next)
 			for (uint32_t i = 0; i < c->carved; i++)
-				if (!is_cold(c, i) &&
-				    load_relaxed(&slot_g(c, i)->state) != G_FREE)
+				if (!is_cold(c, i) && load_relaxed(&slot_g(c, i)->state) != G_FREE)
 					fn(slot_g(c, i));
 }
 
@@ -447,7 +446,8 @@ void gort__stacks_free(bool (*keep)(struct g *g))
 rare void gort__stack_check(struct g *g)
 {
 	if (*(uint64_t *)g->low != CANARY)
-		gort__fatal("stack overflow: goroutine %u (%s) used more than its stack of %u bytes; "
-		            "raise it by gort_attr.stack_size, gort_options.stack_size or GORT_STACK",
-		            g->id, g_name(g), (uint64_t)g->stack_size);
+		gort__fatal(
+			"stack overflow: goroutine %u (%s) used more than its stack of %u bytes; "
+			"raise it by gort_attr.stack_size, gort_options.stack_size or GORT_STACK",
+			g->id, g_name(g), (uint64_t)g->stack_size);
 }

@@ -36,7 +36,8 @@ static inline bool stack_overflowed(const struct g *g, uintptr_t address, uintpt
 {
 	uintptr_t low = (uintptr_t)g->low, top = (uintptr_t)g;
 
-	return (address >= low - STACK_GUARD && address < low) || (sp < low && top - sp < 2 * (top - low));
+	return (address >= low - STACK_GUARD && address < low) ||
+		(sp < low && top - sp < 2 * (top - low));
 }
 
 #endif

@@ -101,7 +101,7 @@ static inline void park(struct m *m, struct g *g, struct lock *held, bool racy, 
 
 /* gort__wait of a goroutine without a deadline. */
 static inline int wait_here(struct m *m, struct waiter *w, struct waitq *q, struct lock *lock,
-                            enum g_why why)
+			    enum g_why why)
 {
 	struct g *g = m->g;
 

@@ -29,9 +29,9 @@
 #define LOOK_BUSY (100 * GORT_US)
 #define SLICE (10 * GORT_MS)
 #define TIMER_LOOK (1 * GORT_MS)
-#define QUIET_LOOKS 50    /* looks without anything to see before it gets lazy */
-#define IDLE_TRIMS 2      /* trims with all idle, before it sleeps without end */
-#define BUSY_PICKS 20     /* picks between two looks: switches follow quickly */
+#define QUIET_LOOKS 50 /* looks without anything to see before it gets lazy */
+#define IDLE_TRIMS 2   /* trims with all idle, before it sleeps without end */
+#define BUSY_PICKS 20  /* picks between two looks: switches follow quickly */
 #define TRIM_EVERY (250 * GORT_MS)
 #define TRIM_MOST 1024u
 
@@ -40,16 +40,16 @@ static struct {
 	struct note kicked; /* ends a lazy sleep */
 	struct note pause;  /* ends a short one: only at the end */
 	int64_t trimmed_at;
-	uint32_t trim_left; /* stacks that could have gone cold at the last trim */
+	uint32_t trim_left;  /* stacks that could have gone cold at the last trim */
 	uint32_t idle_trims; /* trims since a P ran */
 } sysmon;
 
 struct look {
-	bool running;   /* some P runs */
-	bool work;      /* some P has work queued, or the global queue has */
-	bool aged;      /* ... and it needs another P */
-	bool busy;      /* switches follow quickly */
-	bool moved;     /* something ran since the last look */
+	bool running; /* some P runs */
+	bool work;    /* some P has work queued, or the global queue has */
+	bool aged;    /* ... and it needs another P */
+	bool busy;    /* switches follow quickly */
+	bool moved;   /* something ran since the last look */
 };
 
 static bool ring_aged(struct p *p)
@@ -175,8 +175,8 @@ static void sleep_lazily(int64_t most, int64_t soonest)
 	store_relaxed(&sched.watch, watch); /* c4 */
 	store_relaxed(&sched.lazy, 1);      /* b1 */
 	lock_release(&sched.lock);
-	os_membarrier();                    /* b2, c5 */
-	if (may_sleep(watch))               /* b3, c6 */
+	os_membarrier();      /* b2, c5 */
+	if (may_sleep(watch)) /* b3, c6 */
 		note_sleep(&sysmon.kicked, until);
 	store_relaxed(&sched.lazy, 0);
 	store_relaxed(&sched.watch, INT64_MIN);
@@ -218,7 +218,8 @@ static void sysmon_main(void *arg)
 			if (load_relaxed(&sched.idle_ps) == 0 || quiet > QUIET_LOOKS)
 				sleep_lazily(now + SLICE, now + TIMER_LOOK);
 			else
-				note_sleep(&sysmon.pause, now + (l.busy && !l.aged ? LOOK_BUSY : LOOK));
+				note_sleep(&sysmon.pause,
+					   now + (l.busy && !l.aged ? LOOK_BUSY : LOOK));
 		} else {
 			bool done = sysmon.idle_trims > IDLE_TRIMS && sysmon.trim_left == 0;
 

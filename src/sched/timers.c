@@ -162,7 +162,7 @@ int gort__timer_add(struct m *m, struct timer *t)
 
 void gort__timers_covered(struct p *p)
 {
-	fence_light(); /* c2 */
+	fence_light();                                                        /* c2 */
 	if (load_relaxed(&p->timers.next) < load_relaxed(&gort__sched.watch)) /* c3 */
 		gort__sysmon_kick();
 }

@@ -257,8 +257,10 @@ GORT_API gort_chan *gort_chan_make(size_t elem_size, size_t capacity)
 	m = rt_enter();
 	c = mem_alloc(cache_of(m), block_size(elem_size, capacity));
 	if (c)
-		*c = (struct gort_chan){ .lock = LOCK_INIT(RANK_OBJECT), .refs = 1,
-			                 .elem_size = elem_size, .capacity = capacity };
+		*c = (struct gort_chan){ .lock = LOCK_INIT(RANK_OBJECT),
+					 .refs = 1,
+					 .elem_size = elem_size,
+					 .capacity = capacity };
 	rt_leave(m);
 	return c;
 }
@@ -287,7 +289,8 @@ GORT_API void gort_chan_release(gort_chan *c)
 	if (load_acquire(&c->refs) != 1 && sub_acq_rel(&c->refs, 1) != 1)
 		return;
 	if (unlikely(c->recvq.head || c->sendq.head))
-		gort__misuse("gort_chan_release", "the last reference, while somebody waits on the channel");
+		gort__misuse("gort_chan_release",
+			     "the last reference, while somebody waits on the channel");
 	drop_rest(c);
 	m = rt_enter();
 	mem_free(cache_of(m), c, block_size(c->elem_size, c->capacity));

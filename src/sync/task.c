@@ -16,13 +16,13 @@
 enum { RUNS, ENDED };
 
 struct gort_task {
-	uint32_t state;  /* atomic; ENDED by release meets acquire in joins */
-	uint32_t refs;   /* atomic */
-	int result;      /* by the goroutine before ENDED */
-	int err;         /* 0 or -EOWNERDEAD; likewise */
+	uint32_t state; /* atomic; ENDED by release meets acquire in joins */
+	uint32_t refs;  /* atomic */
+	int result;     /* by the goroutine before ENDED */
+	int err;        /* 0 or -EOWNERDEAD; likewise */
 	int (*fn)(void *arg);
 	void *arg;
-	struct g *g;     /* while it RUNS, for -EDEADLK */
+	struct g *g; /* while it RUNS, for -EDEADLK */
 	uint64_t id;
 	struct waitq joiners; /* lot */
 };
@@ -130,7 +130,8 @@ GORT_API int gort_join_until(gort_task *t, int *result, int64_t deadline)
 		} else if (m && t->g == m->g) {
 			lock_release(lot);
 			err = -EDEADLK;
-		} else if (deadline != GORT_FOREVER && (deadline == GORT_NOW || deadline <= os_now())) {
+		} else if (deadline != GORT_FOREVER &&
+			   (deadline == GORT_NOW || deadline <= os_now())) {
 			lock_release(lot);
 			err = -ETIMEDOUT;
 		} else {
