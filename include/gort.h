@@ -56,7 +56,7 @@ int64_t gort_now(void);              /* CLOCK_MONOTONIC */
 int64_t gort_in(int64_t duration);   /* deadline that far away, saturating; never GORT_NOW */
 
 /* Park the goroutine (a plain thread sleeps) for a duration or until a deadline. <= 0, or a
- * deadline passed, yields once. Always 0. A sleep never ends early. */
+ * deadline passed, yields once. 0, or -ENOMEM. A sleep never ends early. */
 int gort_sleep(int64_t duration);
 int gort_sleep_until(int64_t deadline);
 
@@ -80,7 +80,8 @@ typedef struct gort_options {
  * again: their waits are withdrawn from whatever they waited on, their stacks freed, nothing of
  * theirs is called. One that is running at that moment stops at its next call into gort;
  * gort_run waits for that, one second at most, then leaves the thread and its stack alone, and
- * the runtime cannot be started again while one lives (-EBUSY). Otherwise it can, any number of
+ * the runtime cannot be started again while one lives (-EBUSY); if it runs on gort_run's own
+ * thread, gort_run cannot return before it calls gort. Otherwise it can, any number of
  * times. -EBUSY also if already running, -EINVAL, -ENOMEM, -EAGAIN (no threads), -EOWNERDEAD if
  * fn panicked and on_panic returned; 0 after gort_goexit in fn. options may be NULL. */
 int gort_run(int (*fn)(void *arg), void *arg, const gort_options *options);
@@ -133,7 +134,7 @@ int gort_go_copy(gort_func fn, const void *args, size_t size);
 
 typedef struct gort_attr {
 	const char *name;          /* copied, first 31 bytes kept; shown in reports */
-	size_t stack_size;         /* 0: the runtime's default; 16 KiB to 1 GiB, rounded up to a page */
+	size_t stack_size;         /* 0: the runtime's default; 16 KiB to 1 GiB; at least so much is had */
 	size_t copy;               /* if not 0, arg points to so many bytes to copy, as gort_go_copy */
 	int reserved_[8];
 } gort_attr;                       /* zero value: all defaults */

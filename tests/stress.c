@@ -755,16 +755,18 @@ static int tasks_alive(void)
 
 TEST_PLAIN(runtime_runs_300_times_with_work_in_flight)
 {
-	int before = tasks_alive();
 	uint32_t state = 4711;
 	struct life l;
+	int before;
 
+	on_guest(count_call, NULL); /* sanitizers start a thread of their own with the first */
+	before = tasks_alive();
 	for (int i = 0; i < SCALE(300); i++) {
 		life_make(&l, &state);
 		CHECK_EQ(gort_run(live, &l, &(gort_options){ .maxprocs = i % 5 }), 7);
 		life_check(&l);
 	}
-	EVENTUALLY(tasks_alive() == before);
+	EVENTUALLY(tasks_alive() <= before);
 }
 
 static void life_guest(void *arg)

@@ -13,14 +13,13 @@ bool gort__fault(uintptr_t address, uintptr_t sp, uintptr_t pc, int code)
 {
 	struct m *m = m_self();
 	struct g *g = m ? m->g : NULL;
+	char label[LABEL_SIZE];
 
 	(void)code;
 	if (!g || !stack_overflowed(g, address, sp))
 		return false;
-	gort__report(
-		"stack overflow: goroutine %u%s%s at pc 0x%x used more than its stack of %u KiB; raise it "
-		"by gort_attr.stack_size, gort_options.stack_size or GORT_STACK",
-		g->id, g->named ? " " : "", g_name(g), (uint64_t)pc,
-		(uint64_t)(g->stack_size >> 10));
+	gort__report("stack overflow: goroutine %s at pc 0x%x used more than its stack of %u KiB; "
+		     "raise it by gort_attr.stack_size, gort_options.stack_size or GORT_STACK",
+		     g_label(g, label), (uint64_t)pc, (uint64_t)(g->stack_size >> 10));
 	return true;
 }

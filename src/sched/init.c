@@ -483,9 +483,9 @@ GORT_API int gort_main_run_(int (*fn)(void *arg), void *arg, const gort_options 
 _Noreturn void gort__misuse(const char *call, const char *what)
 {
 	struct m *m = m_self();
+	char label[LABEL_SIZE];
 
 	if (m && m->g)
-		gort__fatal("misuse: goroutine %u (%s): %s: %s", m->g->id, g_name(m->g), call,
-			    what);
+		gort__fatal("misuse: goroutine %s: %s: %s", g_label(m->g, label), call, what);
 	gort__fatal("misuse: thread %d: %s: %s", (int64_t)os_thread_id(), call, what);
 }

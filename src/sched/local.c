@@ -142,11 +142,11 @@ static _Noreturn void panic_to_try(struct local *l, const char *text)
 static _Noreturn void panic_uncaught(struct m *m, struct local *l, const char *text)
 {
 	struct g *g = m->g;
+	char label[LABEL_SIZE];
 
 	run_defers(l, NULL);
 	if (!gort__sched.on_panic)
-		gort__fatal("panic: %s [goroutine %u%s%s]", text, g->id, g->named ? " " : "",
-			    g_name(g));
+		gort__fatal("panic: %s [goroutine %s]", text, g_label(g, label));
 	gort__sched.on_panic(text, g->id);
 	l->panicked = true;
 	gort__g_finish(g);

@@ -14,7 +14,7 @@
  * Fairness without preemption: one pick in TICKS prefers the global queue, then the ring over
  * runnext, so a pair that wakes each other cannot keep the rest away. The deque's oldest runs once
  * per 10 ms when sysmon finds that it has waited so long (serve_oldest): the k-th oldest waits
- * k x 10 ms at most while goroutines give way at all.
+ * k x 10 ms, and 20 ms more, at most while goroutines give way at all.
  *
  * Keep talkers together. A wake into an empty runnext calls nobody. A second runnable goroutine
  * calls an idle P, unless the last ones called in vain (quiet). A thief does not take what moves:

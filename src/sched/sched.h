@@ -110,9 +110,13 @@ static inline void g_prefetch(const struct g *g)
 	__builtin_prefetch(&g->id);
 }
 
-static inline const char *g_name(const struct g *g)
+/* "7", or "7 (name)", for reports. */
+#define LABEL_SIZE (NAME_SIZE + 24)
+
+static inline const char *g_label(const struct g *g, char label[LABEL_SIZE])
 {
-	return g->named ? g->name : "";
+	gort__format(label, LABEL_SIZE, g->named ? "%u (%s)" : "%u", g->id, g->name);
+	return label;
 }
 
 /* A queue of Gs, linked through them. Each SKIP-th knows the one SKIP further, so that a row of SKIP can
@@ -269,7 +273,7 @@ struct p {
 	aligned_line struct {
 		struct g *runnext;
 		uint32_t picks, head, aged_runs;
-		bool ring, deque, counted;
+		bool ring, deque, counted, served;
 		uint64_t top;
 		int64_t top_since;
 	} seen;

@@ -445,9 +445,11 @@ void gort__stacks_free(bool (*keep)(struct g *g))
 
 rare void gort__stack_check(struct g *g)
 {
+	char label[LABEL_SIZE];
+
 	if (*(uint64_t *)g->low != CANARY)
 		gort__fatal(
-			"stack overflow: goroutine %u (%s) used more than its stack of %u bytes; "
-			"raise it by gort_attr.stack_size, gort_options.stack_size or GORT_STACK",
-			g->id, g_name(g), (uint64_t)g->stack_size);
+			"stack overflow: goroutine %s used more than its stack of %u KiB; raise it "
+			"by gort_attr.stack_size, gort_options.stack_size or GORT_STACK",
+			g_label(g, label), (uint64_t)(g->stack_size >> 10));
 }

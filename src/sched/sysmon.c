@@ -62,16 +62,20 @@ static bool ring_aged(struct p *p)
 	return old;
 }
 
+/* The clock of the oldest starts when it becomes that: at the first look that shows it, or, when the one
+ * before was served, at that moment. */
 static bool deque_aged(struct p *p, int64_t now)
 {
 	uint64_t top = deque_top(&p->deque);
 	bool some = deque_len(&p->deque) != 0;
 	bool old = some && p->seen.deque && top == p->seen.top;
 
-	if (!old)
+	if (!some || !p->seen.deque || (!old && !p->seen.served))
 		p->seen.top_since = now;
-	if (old && now - p->seen.top_since >= SLICE) {
+	p->seen.served = false;
+	if (some && now - p->seen.top_since >= SLICE) {
 		p->seen.top_since = now;
+		p->seen.served = true;
 		store_relaxed(&p->serve_oldest, 1);
 		store_relaxed(&p->attention, 1);
 	}
