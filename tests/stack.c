@@ -76,7 +76,7 @@ static void join_one(int (*fn)(void *arg), size_t size, const char *name)
 }
 
 /* ---- the report of an overflow */
-TEST_DIES(overflow_names_the_goroutine, " digger")
+TEST_DIES(overflow_names_the_goroutine, "(digger)")
 {
 	join_one(dig_task, 64 << 10, "digger");
 }
@@ -150,7 +150,7 @@ static int overflow_numbered(void *arg)
 
 	(void)arg;
 	/* The report must agree. */
-	snprintf(text, sizeof text, "it is goroutine %llu digger\n",
+	snprintf(text, sizeof text, "it is goroutine %llu (digger)\n",
 		 (unsigned long long)gort_self());
 	CHECK(write(STDERR_FILENO, text, strlen(text)) > 0);
 	return (int)dig(0);
