@@ -357,7 +357,7 @@ TEST_DIES(unlock_of_unlocked_names_the_call, "gort_mutex_unlock")
 	gort_mutex_unlock(&mutex);
 }
 
-TEST_DIES(unlock_of_unlocked_names_the_goroutine, "goroutine 1 ")
+TEST_DIES(unlock_of_unlocked_names_the_goroutine, "goroutine 1")
 {
 	gort_mutex_lock(&mutex);
 	gort_mutex_unlock(&mutex);

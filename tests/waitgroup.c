@@ -304,7 +304,7 @@ TEST_DIES(below_zero_is_misuse, "gort_waitgroup")
 	gort_waitgroup_done(&group);
 }
 
-TEST_DIES(below_zero_names_the_goroutine, "goroutine 1 ")
+TEST_DIES(below_zero_names_the_goroutine, "goroutine 1")
 {
 	gort_waitgroup_add(&group, 2);
 	gort_waitgroup_add(&group, -3);
