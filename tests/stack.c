@@ -591,7 +591,7 @@ TEST(memory_comes_back_after_a_spike)
 	EVENTUALLY(resident() - before < (peak - before) / 4);
 }
 
-/* The same stacks serve again after they were cold. So many, that what eight Ps keep does not count. */
+/* The same stacks serve again after they were cold. What eight Ps keep is little of so many. */
 // variants: maxprocs
 // not: asan tsan valgrind qemu
 TEST(cold_stacks_serve_again)

@@ -453,7 +453,7 @@ struct node {
 static atomic_uint_least64_t alive, most_alive;
 static atomic_llong nodes;
 
-/* With several Ps gort_count sees ends late, so that it may show far too many: those are counted here. */
+/* With several Ps gort_count sees ends late, and may show far too many: so they are counted here. */
 static void sample_alive(void)
 {
 	uint64_t n = gort_maxprocs(0) == 1 ? gort_count() : atomic_load(&alive);

@@ -115,11 +115,11 @@ static void look_at(struct p *p, int64_t now, struct look *l)
 	aged = runnext_aged(p, moved != 0);
 	aged |= ring_aged(p);
 	aged |= deque_aged(p, now);
+	if (load_relaxed(&p->aged) != aged)
+		store_relaxed(&p->aged, aged);
 	if (load_acquire(&p->timers.next) <= now) {
 		store_relaxed(&p->attention, 1);
 		aged = true;
-	} else if (aged) {
-		store_relaxed(&p->aged, 1);
 	}
 	l->aged |= aged;
 	p->seen.picks = picks;
