@@ -202,7 +202,7 @@ TEST_PLAIN(overflow_is_reported_with_mprotect_guards)
 	check_overflow();
 }
 
-/* Beyond the lowest byte by a little: where no guard is, that is only seen at the next switch. We are
+/* Beyond the lowest byte by a little: without a guard that is only seen at the next switch. We are
  * within 4 KiB of the size asked for, on either side. */
 static noinline void creep_below(size_t size)
 {

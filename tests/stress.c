@@ -1,7 +1,7 @@
 /*
  * stress.c - much of everything: many goroutines one after the other and at once, channels under
- * guests and goroutines, GOMAXPROCS changing, fork-join trees, fairness to the oldest, many lives of
- * the runtime; and the opposite, a process that has nothing to do.
+ * guests and goroutines, GOMAXPROCS changing, fork-join trees, fairness to the oldest, many lives
+ * of the runtime; and the opposite, a process that has nothing to do.
  */
 #include "harness.h"
 
@@ -453,7 +453,7 @@ struct node {
 static atomic_uint_least64_t alive, most_alive;
 static atomic_llong nodes;
 
-/* With several Ps gort_count sees ends late, and may show far too many: so they are counted here. */
+/* With several Ps gort_count sees ends late, and may show far too many: so it is done here. */
 static void sample_alive(void)
 {
 	uint64_t n = gort_maxprocs(0) == 1 ? gort_count() : atomic_load(&alive);
