@@ -77,8 +77,8 @@ typedef struct gort_options {
 
 /* Start the runtime, run fn(arg) as the first goroutine, on the calling thread at first; stop
  * the runtime when fn returns, give back fn's result. Goroutines still alive then never run
- * again: their waits are withdrawn from whatever they waited on, their stacks freed, nothing of
- * theirs is called. One that is running at that moment stops at its next call into gort;
+ * again: their waits are withdrawn from whatever they waited on (which must be there till gort_run
+ * returns), their stacks freed, nothing of theirs is called. One that is running at that moment stops at its next call into gort;
  * gort_run waits for that, one second at most, then leaves the thread and its stack alone, and
  * the runtime cannot be started again while one lives (-EBUSY); if it runs on gort_run's own
  * thread, gort_run cannot return before it calls gort. Otherwise it can, any number of

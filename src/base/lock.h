@@ -108,9 +108,10 @@ struct note {
 	uint32_t word; /* atomic: 1 once woken; release in note_wake meets acquire in note_sleep */
 };
 
+/* What was done before a wake that this takes back is seen after it. */
 static inline void note_clear(struct note *n)
 {
-	store_relaxed(&n->word, 0);
+	(void)swap_acquire(&n->word, 0);
 }
 
 /* False: the deadline passed first; it may have been woken just then: ask note_woken. */

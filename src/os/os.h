@@ -68,7 +68,7 @@ enum os_guard {
 	OS_GUARD_NONE,     /* the caller keeps a canary */
 };
 /* Make n guards of size bytes, the first at p, each stride further on. All of them or none. The
- * kind that was used: OS_GUARD_NONE if none could be made. *before is kept where it is the kind. */
+ * kind that was used: OS_GUARD_NONE if none could be made. */
 enum os_guard os_guard_many(void *p, size_t stride, size_t size, unsigned n);
 void os_guard_forget(enum os_guard kind, unsigned n); /* n of them were unmapped */
 

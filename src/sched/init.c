@@ -86,7 +86,7 @@ static void tell_all(void)
 	for (struct m *m = sched.all_m; m; m = m->all_next)
 		store_relaxed(&m->stop, 1);
 	for (uint32_t i = 0; i < load_relaxed(&sched.p_count); i++)
-		store_relaxed(&load_relaxed(&sched.all_p[i])->attention, 1);
+		store_seq(&load_relaxed(&sched.all_p[i])->attention, 1);
 	idle = sched.idle_m;
 	for (struct m *m = idle; m; m = m->idle_next)
 		m->idle = false;
@@ -206,6 +206,7 @@ static void end_runtime(void)
 	store_release(&sched.running, 0);
 	wait_for_guests();
 	gort__stacks_each(gort__wait_withdraw);
+	gort__stacks_each(gort__wait_forsake);
 	if (left == 0)
 		gort__stacks_each(drop_goroutine);
 	gort__stacks_free(left ? keep_all : keep_none);
@@ -219,6 +220,7 @@ static void end_runtime(void)
 	store_relaxed(&sched.spinning, 0);
 	sched.poller = NULL;
 	sched.wants_count = 0;
+	sched.asked = 0;
 	os_faults_remove();
 	store_seq(&sched.closing, 0);
 }
@@ -250,6 +252,8 @@ static int start_runtime(const struct config *c)
 	int err;
 
 	store_relaxed(&sched.stopping, 0);
+	sched.global = (struct glist){ 0 }; /* a straggler may have left something */
+	store_relaxed(&sched.global_count, 0);
 	store_relaxed(&sched.next_id, 1);
 	store_relaxed(&sched.quiet, 0);
 	store_relaxed(&sched.watch, INT64_MIN);
@@ -361,20 +365,22 @@ GORT_API int gort_run(int (*fn)(void *arg), void *arg, const gort_options *optio
 	return run(fn, arg, options, &started);
 }
 
+/* The mode is MODE_BUSY. */
 static int start_counted(const struct config *c)
 {
 	struct p *p;
-	int err;
+	int err = start_runtime(c);
 
-	if ((err = enter_mode(MODE_BUSY)) < 0)
-		return err;
-	err = start_runtime(c);
 	if (err == 0) {
 		store_relaxed(&sched.next_id, 2);
 		lock_acquire(&sched.lock);
 		p = gort__p_get();
+		p->on_its_way = true;
 		lock_release(&sched.lock);
 		err = gort__m_thread(p, false); /* one M there must be */
+		lock_acquire(&sched.lock);
+		p->on_its_way = false;
+		lock_release(&sched.lock);
 		if (err == 0) {
 			open_runtime();
 		} else {
@@ -387,21 +393,39 @@ static int start_counted(const struct config *c)
 	return err;
 }
 
+/* 0: it runs, and is counted; 1: the caller must start it (MODE_BUSY); -EBUSY. Waits while somebody
+ * starts or stops it. */
+static int count_start(void)
+{
+	int result;
+
+	for (;;) {
+		lock_acquire(&life.lock);
+		if (life.mode == MODE_STARTED) {
+			life.starts++;
+			result = 0;
+		} else if (life.mode == MODE_RUN ||
+			   (life.mode == MODE_DOWN && load_acquire(&life.stragglers))) {
+			result = -EBUSY;
+		} else {
+			result = life.mode == MODE_DOWN ? 1 : -EAGAIN;
+			life.mode = MODE_BUSY;
+		}
+		lock_release(&life.lock);
+		if (result != -EAGAIN)
+			return result;
+		os_yield_thread();
+	}
+}
+
 GORT_API int gort_start(const gort_options *options)
 {
 	struct config c;
 	int err = gort__config(&c, options);
-	bool again = false;
 
-	if (err < 0)
-		return err;
-	lock_acquire(&life.lock);
-	if (life.mode == MODE_STARTED) {
-		life.starts++;
-		again = true;
-	}
-	lock_release(&life.lock);
-	return again ? 0 : start_counted(&c);
+	if (err == 0)
+		err = count_start();
+	return err == 1 ? start_counted(&c) : err;
 }
 
 GORT_API int gort_stop(void)

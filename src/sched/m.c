@@ -95,6 +95,10 @@ static void m_main(void *arg)
 	os_thread_name("gort");
 	os_signals_set(&sched.signal_mask);
 	m->has_altstack = os_altstack_enter(&m->altstack) == 0;
+	if (m->called) {
+		m->spinning = true;
+		add_seq(&sched.spinning, 1);
+	}
 	gort__m_run(m);
 	if (m->has_altstack)
 		os_altstack_leave(&m->altstack);
@@ -110,7 +114,7 @@ int gort__m_thread(struct p *p, bool spinning)
 		return -ENOMEM;
 	lock_acquire(&sched.lock);
 	m->p = p;
-	m->spinning = m->called = spinning;
+	m->called = spinning;
 	store_relaxed(&p->m, m);
 	m->all_next = sched.all_m;
 	sched.all_m = m;
@@ -136,6 +140,7 @@ int gort__m_thread(struct p *p, bool spinning)
 void gort__creator_ask(struct p *p)
 {
 	p->on_its_way = true;
+	sched.asked++;
 	sched.wants_m[sched.wants_count++] = p;
 	note_wake(&creator.work);
 }
@@ -143,7 +148,7 @@ void gort__creator_ask(struct p *p)
 static void make_one(void)
 {
 	struct p *p = NULL;
-
+	struct m *m = NULL;
 	int err;
 
 	lock_acquire(&sched.lock);
@@ -155,11 +160,20 @@ static void make_one(void)
 	err = gort__m_thread(p, true);
 	lock_acquire(&sched.lock);
 	p->on_its_way = false;
+	sched.asked--;
 	if (err < 0) {
 		gort__p_put(p);
-		sub_acq_rel(&sched.spinning, 1);
+		if (sched.idle_m && !load_relaxed(&sched.stopping) && (p = gort__p_get()) != NULL) {
+			m = gort__m_idle_get(); /* some may rely on the one that was to come */
+			gort__m_give(m, p, true);
+			add_seq(&sched.spinning, 1);
+		}
 	}
 	lock_release(&sched.lock);
+	if (m)
+		note_wake(&m->wake);
+	else if (err < 0)
+		gort__sysmon_kick(); /* steps b8, b9 of proc.c: it looks */
 }
 
 static bool wanted(void)

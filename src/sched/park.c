@@ -164,6 +164,14 @@ void gort__wait_withdraw(struct g *g)
 	lock_release(w->lock);
 }
 
+/* All nodes of goroutines are out of their queues: only guests can be woken. */
+void gort__wait_forsake(struct g *g)
+{
+	if (g->waiting && load_relaxed(&g->state) == G_RUNNABLE &&
+	    load_relaxed(&g->why) == WHY_MUTEX)
+		gort__mutex_forsake(g->waiting->elem, g->waiting->status);
+}
+
 #define LOT_BUCKETS 256
 
 static struct {

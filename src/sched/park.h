@@ -156,6 +156,9 @@ int gort__wait_deadline(int64_t deadline, enum g_why why);
 
 /* At the runtime's end, on a goroutine that will never run again: out of its queue. */
 void gort__wait_withdraw(struct g *g);
+/* Then: what it was woken with goes on to others. */
+void gort__wait_forsake(struct g *g);
+void gort__mutex_forsake(gort_mutex *m, int status); /* mutex.c */
 
 /* ---- the parking lot: locks for objects that have room for none (mutex, wait group, task). */
 struct lock *gort__lot_lock(const void *object);

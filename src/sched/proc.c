@@ -63,15 +63,14 @@ rare void gort__wake_p(void)
 	if (load_relaxed(&sched.spinning) || !cas_seq(&sched.spinning, &none, 1))
 		return;
 	lock_acquire(&sched.lock);
-	p = load_relaxed(&sched.stopping) ? NULL : gort__p_get();
-	if (!p) {
-		sub_relaxed(&sched.spinning, 1);
-		lock_release(&sched.lock);
-		return;
-	}
-	m = gort__m_idle_get();
+	/* The creator may take its time, so an M that it makes counts as spinning when it runs; it
+	 * looks around then, for all who found it asked already. */
+	p = load_relaxed(&sched.stopping) || (sched.asked && !sched.idle_m) ? NULL : gort__p_get();
+	m = p ? gort__m_idle_get() : NULL;
 	if (!m) {
-		gort__creator_ask(p);
+		if (p)
+			gort__creator_ask(p);
+		sub_relaxed(&sched.spinning, 1);
 		lock_release(&sched.lock);
 		return;
 	}
@@ -324,10 +323,10 @@ _Noreturn noinline void gort__stop_here(struct m *m)
 /* Put a row that is no longer in the global queue into the ring, but for its first. */
 static struct g *spread_row(struct p *p, struct g *first)
 {
-	struct g *g = first;
+	struct g *g = first->next, *next;
 
-	for (uint32_t i = 1; i < SKIP; i++) {
-		g = g->next;
+	for (uint32_t i = 1; i < SKIP; i++, g = next) {
+		next = g->next; /* in the ring it is anybody's */
 		g_prefetch(g);
 		ring_put(p, g);
 	}
@@ -563,18 +562,26 @@ static void spinning_end(struct m *m, bool found)
 	if (sub_acq_rel(&sched.spinning, 1) != 1 || !found)
 		return;
 	fence_seq();
-	if (load_relaxed(&sched.idle_ps) &&
-	    (load_relaxed(&sched.global_count) || !load_relaxed(&sched.quiet)))
+	if (!load_relaxed(&sched.idle_ps))
+		return;
+	if (load_relaxed(&sched.global_count) || !load_relaxed(&sched.quiet))
 		gort__wake_p();
+	else if (load_relaxed(
+			 &sched.lazy)) /* who queued work meanwhile saw it spin, and did not kick */
+		gort__sysmon_kick();
 }
 
 /* Under sched.lock: be the one that sleeps until the earliest timer, if nobody earlier is. */
-static int64_t poll_begin(struct m *m)
+static int64_t poll_begin(struct m *m, bool *kick)
 {
 	int64_t next = gort__timers_next();
 
 	if (next == OS_FOREVER || (sched.poller && sched.poll_until <= next))
 		return OS_FOREVER;
+	if (load_relaxed(&sched.idle_ps) == 0) { /* more Ms than Ps: it could not run them */
+		*kick |= next < load_relaxed(&sched.watch);
+		return OS_FOREVER;
+	}
 	sched.poller = m;
 	sched.poll_until = next;
 	return next;
@@ -607,15 +614,17 @@ static void look_after_idle(void)
 static bool sleep_without_p(struct m *m)
 {
 	int64_t until;
-	bool others, kick;
+	bool others, kick = false;
 
 	for (;;) {
 		note_clear(&m->wake);
 		m->next_p = NULL;
 		gort__m_idle_put(m);
-		until = poll_begin(m);
+		until = poll_begin(m, &kick);
 		others = load_relaxed(&sched.idle_ps) < load_relaxed(&sched.p_count);
 		lock_release(&sched.lock);
+		if (kick)
+			gort__sysmon_kick();
 		if (others)
 			look_after_idle();
 		note_sleep(&m->wake, until);
@@ -650,12 +659,12 @@ static struct g *find_runnable(struct m *m)
 
 	for (;; look_around = true) {
 		p = m->p;
-		if (unlikely(load_relaxed(&sched.stopping)))
-			return NULL;
 		if (p && look_around) {
 			p->ticks = TICKS;
-			store_relaxed(&p->attention, 0);
+			swap_seq(&p->attention, 0); /* before reading what its writers set first */
 		}
+		if (unlikely(load_seq(&sched.stopping)))
+			return NULL;
 		if (p && likely(p->id < load_relaxed(&sched.procs))) {
 			g = find_local(m, look_around);
 			if (!g &&
@@ -678,6 +687,10 @@ static struct g *find_runnable(struct m *m)
 			lock_release(&sched.lock);
 			return NULL;
 		}
+		if (!m->p && sched.global.count && (m->p = gort__p_get()) != NULL)
+			store_relaxed(
+				&m->p->m,
+				m); /* its P was retired; whoever filled the queue saw it spin */
 		if (m->p && sched.global.count) {
 			lock_release(&sched.lock);
 			continue;

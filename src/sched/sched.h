@@ -305,6 +305,7 @@ struct sched {
 	uint32_t m_count;             /* not ended */
 	struct p *wants_m[MAX_PROCS]; /* Ps for which the creator must make an M */
 	uint32_t wants_count;
+	uint32_t asked; /* Ps left to the creator, for which no M is made yet */
 	/* fixed while the runtime runs */
 	struct p *all_p
 		[MAX_PROCS]; /* atomic pointers: filled under lock, never emptied until the end */

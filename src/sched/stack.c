@@ -58,7 +58,7 @@ struct chunk {
 
 static struct pool {
 	struct lock lock;
-	struct g **warm;      /* the warmest last */
+	struct g **warm;      /* used from the end */
 	uint32_t count, room; /* of warm */
 	uint32_t least;       /* fewest warm ones since the last trim */
 	uint32_t demand; /* atomic, written under the lock: cold ones taken; halved by prepare */

@@ -85,46 +85,46 @@ static void remove_at(struct timer_heap *h, uint32_t i)
 	publish_next(h);
 }
 
-static void heap_free(struct timer_heap *h, struct mem_cache *cache)
+static void arrays_free(struct timer_entry *entries, struct timer_slot *slots, uint32_t room,
+			struct mem_cache *cache)
 {
-	mem_free(cache, h->entries, h->room * sizeof *h->entries);
-	mem_free(cache, h->slots, h->room * sizeof *h->slots);
+	if (entries)
+		mem_free(cache, entries, room * sizeof *entries);
+	if (slots)
+		mem_free(cache, slots, room * sizeof *slots);
 }
 
 void gort__timers_free(struct p *p)
 {
-	if (p->timers.room)
-		heap_free(&p->timers, NULL);
+	arrays_free(p->timers.entries, p->timers.slots, p->timers.room, NULL);
 }
 
 static bool make_room(struct timer_heap *h, struct mem_cache *cache, uint32_t count)
 {
 	uint32_t room = h->room ? h->room : FIRST_ROOM;
-	struct timer_heap old = *h;
+	struct timer_entry *entries;
+	struct timer_slot *slots;
 
 	while (room < count)
 		room *= 2;
 	if (room == h->room)
 		return true;
-	h->entries = mem_alloc(cache, room * sizeof *h->entries);
-	h->slots = mem_alloc(cache, room * sizeof *h->slots);
-	if (!h->entries || !h->slots) {
-		if (h->entries)
-			mem_free(cache, h->entries, room * sizeof *h->entries);
-		if (h->slots)
-			mem_free(cache, h->slots, room * sizeof *h->slots);
-		h->entries = old.entries;
-		h->slots = old.slots;
+	entries = mem_alloc(cache, room * sizeof *entries);
+	slots = mem_alloc(cache, room * sizeof *slots);
+	if (!entries || !slots) {
+		arrays_free(entries, slots, room, cache);
 		return false;
 	}
-	if (old.room) {
-		memcpy(h->entries, old.entries, old.count * sizeof *h->entries);
-		memcpy(h->slots, old.slots, old.room * sizeof *h->slots);
-		heap_free(&old, cache);
+	if (h->room) {
+		memcpy(entries, h->entries, h->count * sizeof *entries);
+		memcpy(slots, h->slots, h->room * sizeof *slots);
+		arrays_free(h->entries, h->slots, h->room, cache);
 	}
-	for (uint32_t i = old.room; i < room; i++)
-		h->slots[i].place = i + 1 < room ? i + 1 : h->free_slot;
-	h->free_slot = old.room;
+	for (uint32_t i = h->room; i < room; i++)
+		slots[i].place = i + 1 < room ? i + 1 : h->free_slot;
+	h->free_slot = h->room;
+	h->entries = entries;
+	h->slots = slots;
 	h->room = room;
 	return true;
 }

@@ -118,6 +118,7 @@ static noinline int lock_slow(gort_mutex *m, int64_t deadline)
 			lock_release(lot);
 			return 0;
 		}
+		w.elem = m;
 		w.since = since ? since : (since = os_now());
 		err = gort__wait(&w, queue_of(m), lot, deadline, WHY_MUTEX, own != 0);
 		if (err == HANDED_OVER)
@@ -188,9 +189,8 @@ static inline bool try_unlock(gort_mutex *m)
 	return false;
 }
 
-static noinline void unlock_slow(gort_mutex *m)
+static void unlock_inside(struct m *self, gort_mutex *m)
 {
-	struct m *self = rt_enter();
 	struct lock *lot = gort__lot_lock(m);
 	struct waiter *w = NULL;
 
@@ -207,7 +207,26 @@ static noinline void unlock_slow(gort_mutex *m)
 	} while (!try_unlock(m));
 	if (w)
 		waiter_wake(self, w);
+}
+
+static noinline void unlock_slow(gort_mutex *m)
+{
+	struct m *self = rt_enter();
+
+	unlock_inside(self, m);
 	rt_leave(self);
+}
+
+/* The runtime ends, and a goroutine that was woken with this status never comes to try. */
+void gort__mutex_forsake(gort_mutex *m, int status)
+{
+	if (status == TRY_AGAIN) {
+		and_acq_rel(&m->state_, ~WOKEN);
+		if (!try_lock(m, 0))
+			return;
+	}
+	if ((status == TRY_AGAIN || status == HANDED_OVER) && !try_unlock(m))
+		unlock_inside(NULL, m);
 }
 
 GORT_API void gort_mutex_unlock(gort_mutex *m)

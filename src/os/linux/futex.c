@@ -4,6 +4,7 @@
  * errno is kept: gort runs inside calls of user code that may look at it.
  */
 #include "base/atomic.h"
+#include "base/fatal.h"
 #include "os/linux/linux.h"
 
 #include <errno.h>
@@ -47,8 +48,8 @@ void os_membarrier(void)
 	int saved = errno;
 
 	fence_seq();
-	if (gort__asymmetric)
-		syscall(SYS_membarrier, LINUX_MEMBARRIER_PRIVATE_EXPEDITED, 0, 0);
+	if (gort__asymmetric) /* it worked at the start; if a filter forbids it now, nothing is safe */
+		must(syscall(SYS_membarrier, LINUX_MEMBARRIER_PRIVATE_EXPEDITED, 0, 0) == 0);
 	fence_seq();
 	errno = saved;
 }
