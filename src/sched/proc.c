@@ -682,6 +682,8 @@ static struct g *find_runnable(struct m *m)
 			spinning_end(m, false);
 			gort__p_retire(m);
 		}
+		if (m->p)
+			gort__stack_idle(m->p);
 		lock_acquire(&sched.lock);
 		if (load_relaxed(&sched.stopping)) {
 			lock_release(&sched.lock);

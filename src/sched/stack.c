@@ -34,6 +34,7 @@
 #define BATCH 64u
 #define COLOURS 16u
 #define COLOUR_BYTES 128u
+#define IDLE_KEPT 64u    /* free Gs that an idle P keeps */
 #define WARM_KEPT 256u /* free Gs that a pool keeps warm for good */
 #define PREPARE 16u
 #define TRIM_STEP 32u
@@ -374,6 +375,11 @@ void gort__stack_put(struct m *m, struct g *g)
 	if (unlikely(m->p->free_count == P_FREE))
 		keep_few(m->p, P_FREE / 2);
 	m->p->free_gs[m->p->free_count++] = g;
+}
+
+void gort__stack_idle(struct p *p)
+{
+	keep_few(p, IDLE_KEPT);
 }
 
 void gort__stack_flush(struct p *p)

@@ -18,6 +18,7 @@ void gort__stack_put(struct m *m, struct g *g);
 /* Somebody makes goroutines faster than their first pages can be had: make some stacks ready. False:
  * there is no need. Called by an M that looks for work. */
 bool gort__stacks_prepare(void);
+void gort__stack_idle(struct p *p);  /* p goes idle: leave the rest where it can go cold */
 void gort__stack_flush(struct p *p); /* what p keeps warm, to the shared lists */
 
 /* Give back the pages of at most so many stacks that nobody has used since the last call. Returns
