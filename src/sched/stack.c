@@ -39,6 +39,7 @@
 #define PREPARE 16u
 #define TRIM_STEP 32u
 #define CHUNK_MAX 4096u /* slots */
+#define FIRST_BYTES ((size_t)16 << 20)
 #define CHUNK_BYTES ((size_t)1 << 31)
 #define CLASSES 17u /* 16 KiB to 1 GiB */
 #define CANARY UINT64_C(0x6761746f6e6c6567)
@@ -94,11 +95,19 @@ static struct g *slot_g(const struct chunk *c, uint32_t i)
 	return (struct g *)(end - i % COLOURS * COLOUR_BYTES);
 }
 
+/* Of a pool's first chunk: few, where a stack is large. */
+static uint32_t first_slots(size_t stride)
+{
+	size_t slots = FIRST_BYTES / stride;
+
+	return slots < 1 ? 1 : slots < BATCH / 2 ? (uint32_t)slots : BATCH / 2;
+}
+
 static struct chunk *chunk_new(struct pool *pool, uint32_t class)
 {
 	size_t page = os_page_size();
 	size_t stride = align_up(STACK_GUARD, page) + class_size(class) + align_up(G_ROOM, page);
-	uint32_t slots = pool->chunk_slots ? pool->chunk_slots : BATCH / 2;
+	uint32_t slots = pool->chunk_slots ? pool->chunk_slots : first_slots(stride);
 	struct chunk *c;
 
 	while (slots > 1 && slots * stride > CHUNK_BYTES)
@@ -108,9 +117,9 @@ static struct chunk *chunk_new(struct pool *pool, uint32_t class)
 		return NULL;
 	memset(c, 0, chunk_meta(slots));
 	c->base = os_reserve(slots * stride);
-	if (!c->base && slots > BATCH) { /* address space is short: try a small one */
+	if (!c->base && slots > 1) { /* address space is short */
 		mem_free(NULL, c, chunk_meta(slots));
-		pool->chunk_slots = BATCH;
+		pool->chunk_slots = slots / 2;
 		return chunk_new(pool, class);
 	}
 	if (!c->base) {
