@@ -73,7 +73,7 @@ static inline void fence_compiler(void)
 }
 
 /* Set once before any other thread exists (os_init), then never changes. */
-extern bool gort__asymmetric;
+extern __attribute__((visibility("hidden"))) bool gort__asymmetric;
 
 static inline void fence_light(void)
 {

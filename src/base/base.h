@@ -15,6 +15,9 @@
 #define aligned_line __attribute__((aligned(64)))
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
+/* Data of gort's own that several files use: reached without the detour of an exported symbol. */
+#define hidden_data __attribute__((visibility("hidden")))
+
 /* Functions of the scheduler that are entered anew on g0 each time and never return: the
  * sanitizers must not count their frames. */
 #ifdef __clang__

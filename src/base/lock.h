@@ -50,7 +50,7 @@ struct lock {
 
 #define LOCK_SLEEPER_SLOTS 64
 /* atomic; written only by threads about to sleep on a lock */
-extern uint32_t gort__lock_sleepers[LOCK_SLEEPER_SLOTS];
+extern hidden_data uint32_t gort__lock_sleepers[LOCK_SLEEPER_SLOTS];
 
 void gort__lock_slow(struct lock *l);
 void gort__lock_wake(struct lock *l);
@@ -93,14 +93,20 @@ static inline bool lock_try(struct lock *l)
 	return true;
 }
 
-static inline void lock_release(struct lock *l)
+/* True: somebody may sleep on it, and gort__lock_wake must follow. */
+static inline bool lock_let_go(struct lock *l)
 {
 	uint32_t *sleepers = &gort__lock_sleepers[lock_slot(l)];
 
 	gort__lock_note_released(l);
 	store_release(&l->word, 0);
 	fence_light();
-	if (unlikely(load_relaxed(sleepers)))
+	return load_relaxed(sleepers) != 0;
+}
+
+static inline void lock_release(struct lock *l)
+{
+	if (unlikely(lock_let_go(l)))
 		gort__lock_wake(l);
 }
 

@@ -45,8 +45,6 @@
 #define SPIN_TIME (30 * GORT_US) /* how long an M looks around before it sleeps */
 #define COARSE (10 * GORT_US)    /* stolen work of this length: take the next without a wait */
 #define GLOBAL_BATCH SKIP
-#define STEAL_ROW 32
-#define STEAL_LONG 256
 
 struct sched gort__sched = { .lock = LOCK_INIT(RANK_SCHED), .watch = INT64_MIN };
 #define sched gort__sched
@@ -349,10 +347,11 @@ static struct g *global_take(struct p *p, uint32_t most)
 		row = glist_pop_row(&sched.global);
 	first = row ? row : glist_pop(&sched.global);
 	for (uint32_t i = 1; !row && first && i < n; i++) {
-		struct g *g = glist_pop(&sched.global);
+		struct g *g = sched.global.head;
 
-		if (!g)
+		if (!g || g->skip) /* the next time a row can be had */
 			break;
+		glist_pop(&sched.global);
 		g_prefetch(g);
 		ring_put(p, g); /* there is room: nobody else fills it */
 	}
@@ -425,18 +424,6 @@ static uint32_t random_next(struct m *m)
 	return m->random;
 }
 
-/* A long deque is no tree but a row: take some of its oldest at once. */
-static void steal_more(struct p *p, struct p *victim)
-{
-	struct g *g;
-
-	for (int i = 1; i < STEAL_ROW && deque_len(&victim->deque) > STEAL_LONG; i++) {
-		g = deque_steal(&victim->deque);
-		if (g)
-			ring_put(p, g);
-	}
-}
-
 /* From victim into m's P: half of its ring, else the oldest of its deque, else (old only) runnext.
  * The first of it is the result. */
 static struct g *steal(struct m *m, struct p *victim, bool old)
@@ -451,9 +438,7 @@ static struct g *steal(struct m *m, struct p *victim, bool old)
 		g = grabbed[0];
 	} else {
 		g = deque_steal(&victim->deque);
-		if (g)
-			steal_more(m->p, victim);
-		else if (old)
+		if (!g && old)
 			g = runnext_take(victim);
 	}
 	if (g) {

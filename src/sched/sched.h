@@ -322,7 +322,7 @@ struct sched {
 	uint32_t running;
 };
 
-extern struct sched gort__sched;
+extern hidden_data struct sched gort__sched;
 
 /* ---- who am I. Re-read after every switch: arch_self cannot be cached. */
 static inline struct m *m_self(void)

@@ -34,7 +34,7 @@
 #define BATCH 64u
 #define COLOURS 16u
 #define COLOUR_BYTES 128u
-#define IDLE_KEPT 64u    /* free Gs that an idle P keeps */
+#define IDLE_KEPT 64u  /* free Gs that an idle P keeps */
 #define WARM_KEPT 256u /* free Gs that a pool keeps warm for good */
 #define PREPARE 16u
 #define TRIM_STEP 32u

@@ -111,16 +111,13 @@ static rare int send_wait(struct gort_chan *c, const void *elem, int64_t deadlin
 	return gort__wait(&w, &c->sendq, &c->lock, deadline, WHY_SEND, false);
 }
 
-static inline int send(struct gort_chan *c, const void *elem, int64_t deadline)
+/* With the lock, which it releases. */
+static noinline int send_locked(struct m *m, struct gort_chan *c, const void *elem,
+				int64_t deadline)
 {
-	struct m *m;
 	struct waiter *w;
 	int err = 0;
 
-	if (unlikely(!c))
-		return wait_on_nothing(deadline);
-	m = rt_enter();
-	lock_acquire(&c->lock);
 	if (unlikely(c->closed)) {
 		lock_release(&c->lock);
 		err = -EPIPE;
@@ -142,6 +139,32 @@ static inline int send(struct gort_chan *c, const void *elem, int64_t deadline)
 	}
 	rt_leave(m);
 	return err;
+}
+
+static rare int send_slow(struct gort_chan *c, const void *elem, int64_t deadline)
+{
+	struct m *m;
+
+	if (!c)
+		return wait_on_nothing(deadline);
+	m = rt_enter();
+	lock_acquire(&c->lock);
+	return send_locked(m, c, elem, deadline);
+}
+
+/* What stands here needs no frame: a goroutine, a free lock, room in the buffer. */
+static inline int send(struct gort_chan *c, const void *elem, int64_t deadline)
+{
+	struct m *m = m_self();
+
+	if (unlikely(!c || !m || load_relaxed(&m->stop) || !lock_try(&c->lock)))
+		return send_slow(c, elem, deadline);
+	if (c->count >= c->capacity || unlikely(c->closed || c->recvq.head))
+		return send_locked(m, c, elem, deadline);
+	buffer_put(c, elem);
+	if (unlikely(lock_let_go(&c->lock)))
+		gort__lock_wake(&c->lock);
+	return 0;
 }
 
 GORT_API int gort_chan_send(gort_chan *c, const void *elem)
@@ -188,17 +211,13 @@ static inline void recv_from_sender(struct gort_chan *c, struct waiter *w, void 
 	w->status = 0;
 }
 
-static inline int recv(struct gort_chan *c, void *elem, int64_t deadline)
+/* With the lock, which it releases. */
+static noinline int recv_locked(struct m *m, struct gort_chan *c, void *elem, int64_t deadline)
 {
-	struct m *m;
 	struct waiter *w;
 	int err = 0;
 
-	if (unlikely(!c))
-		return wait_on_nothing(deadline);
-	m = rt_enter();
-	lock_acquire(&c->lock);
-	if (unlikely(c->sendq.head != NULL) && (w = waitq_claim(&c->sendq)) != NULL) {
+	if (c->sendq.head != NULL && (w = waitq_claim(&c->sendq)) != NULL) {
 		recv_from_sender(c, w, elem);
 		lock_release(&c->lock);
 		waiter_wake(m, w);
@@ -219,6 +238,32 @@ static inline int recv(struct gort_chan *c, void *elem, int64_t deadline)
 	}
 	rt_leave(m);
 	return err;
+}
+
+static rare int recv_slow(struct gort_chan *c, void *elem, int64_t deadline)
+{
+	struct m *m;
+
+	if (!c)
+		return wait_on_nothing(deadline);
+	m = rt_enter();
+	lock_acquire(&c->lock);
+	return recv_locked(m, c, elem, deadline);
+}
+
+/* As send. */
+static inline int recv(struct gort_chan *c, void *elem, int64_t deadline)
+{
+	struct m *m = m_self();
+
+	if (unlikely(!c || !m || load_relaxed(&m->stop) || !lock_try(&c->lock)))
+		return recv_slow(c, elem, deadline);
+	if (c->count == 0 || unlikely(c->sendq.head != NULL))
+		return recv_locked(m, c, elem, deadline);
+	buffer_take(c, elem);
+	if (unlikely(lock_let_go(&c->lock)))
+		gort__lock_wake(&c->lock);
+	return 0;
 }
 
 GORT_API int gort_chan_recv(gort_chan *c, void *elem)
