@@ -551,8 +551,7 @@ static void spinning_end(struct m *m, bool found)
 		return;
 	if (load_relaxed(&sched.global_count) || !load_relaxed(&sched.quiet))
 		gort__wake_p();
-	else if (load_relaxed(
-			 &sched.lazy)) /* who queued work meanwhile saw it spin, and did not kick */
+	else if (load_relaxed(&sched.lazy)) /* who queued meanwhile saw it spin: no kick */
 		gort__sysmon_kick();
 }
 
@@ -674,10 +673,9 @@ static struct g *find_runnable(struct m *m)
 			lock_release(&sched.lock);
 			return NULL;
 		}
+		/* Its P was retired; whoever filled the queue meanwhile saw it spin, and relies on it. */
 		if (!m->p && sched.global.count && (m->p = gort__p_get()) != NULL)
-			store_relaxed(
-				&m->p->m,
-				m); /* its P was retired; whoever filled the queue saw it spin */
+			store_relaxed(&m->p->m, m);
 		if (m->p && sched.global.count) {
 			lock_release(&sched.lock);
 			continue;
