@@ -62,7 +62,8 @@ static struct pool {
 	struct lock lock;
 	struct g **warm;      /* used from the end */
 	uint32_t count, room; /* of warm */
-	uint32_t least;       /* fewest warm ones since the last trim */
+	uint32_t least;       /* fewest warm ones since the last count */
+	uint32_t to_trim;     /* what the last count found, less what was trimmed or needed since */
 	uint32_t demand; /* atomic, written under the lock: cold ones taken; halved by prepare */
 	struct chunk *chunks;
 	uint32_t chunk_slots; /* of the next chunk */
@@ -396,32 +397,57 @@ void gort__stack_flush(struct p *p)
 	keep_few(p, 0);
 }
 
-uint32_t gort__stacks_trim(uint32_t most)
+/* How many of the pool's warm ones may go cold now: of those that were free at the last count, what has
+ * not been needed since. */
+static uint32_t trim_budget(struct pool *pool, bool count)
+{
+	uint32_t unused;
+
+	lock_acquire(&pool->lock);
+	unused = pool->least > WARM_KEPT ? pool->least - WARM_KEPT : 0;
+	if (count)
+		pool->to_trim = unused;
+	else if (pool->to_trim > unused)
+		pool->to_trim = unused;
+	unused = pool->to_trim;
+	if (count)
+		pool->least = pool->count;
+	lock_release(&pool->lock);
+	return unused;
+}
+
+/* Take some out of the warm list. */
+static uint32_t take_warm(struct pool *pool, struct g **some, uint32_t most)
+{
+	uint32_t n;
+
+	lock_acquire(&pool->lock);
+	n = pool->count < most ? pool->count : most;
+	pool->count -= n;
+	pool->least = pool->least > n ? pool->least - n : 0;
+	pool->to_trim -= n < pool->to_trim ? n : pool->to_trim;
+	memcpy(some, pool->warm + pool->count, n * sizeof some[0]);
+	lock_release(&pool->lock);
+	return n;
+}
+
+uint32_t gort__stacks_trim(uint32_t most, bool count)
 {
 	uint32_t left = 0;
 
 	for (struct pool *pool = pools; pool < pools + CLASSES; pool++) {
+		uint32_t budget = trim_budget(pool, count), n = 0;
 		struct g *some[TRIM_STEP];
-		uint32_t unused, n;
 
-		lock_acquire(&pool->lock);
-		unused = pool->least > WARM_KEPT ? pool->least - WARM_KEPT : 0;
-		lock_release(&pool->lock);
-		for (uint32_t done = 0; done < unused && done < most; done += n) {
-			lock_acquire(&pool->lock);
-			n = pool->count < TRIM_STEP ? pool->count : TRIM_STEP;
-			pool->count -= n;
-			memcpy(some, pool->warm + pool->count, n * sizeof some[0]);
-			lock_release(&pool->lock);
+		for (uint32_t done = 0; done < budget && done < most; done += n) {
+			n = take_warm(pool, some,
+				      budget - done < TRIM_STEP ? budget - done : TRIM_STEP);
 			if (n == 0)
 				break;
 			for (uint32_t i = 0; i < n; i++)
 				make_cold(pool, some[i]);
-			left = unused > done + n ? unused - done - n : 0;
 		}
-		lock_acquire(&pool->lock);
-		pool->least = pool->count;
-		lock_release(&pool->lock);
+		left += budget > most ? budget - most : 0;
 	}
 	return left;
 }

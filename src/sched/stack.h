@@ -21,9 +21,9 @@ bool gort__stacks_prepare(void);
 void gort__stack_idle(struct p *p);  /* p goes idle: leave the rest where it can go cold */
 void gort__stack_flush(struct p *p); /* what p keeps warm, to the shared lists */
 
-/* Give back the pages of at most so many stacks that nobody has used since the last call. Returns
- * how many more may follow. Called by sysmon. */
-uint32_t gort__stacks_trim(uint32_t most);
+/* Give back the pages of at most so many stacks (of each size) that nobody has used between the last two
+ * counts; count: this call is the next. Returns how many more may follow. Called by sysmon. */
+uint32_t gort__stacks_trim(uint32_t most, bool count);
 
 /* For each goroutine that exists and is not FREE. Nothing else runs. */
 void gort__stacks_each(void (*fn)(struct g *g));

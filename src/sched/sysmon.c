@@ -30,18 +30,20 @@
 #define SLICE (10 * GORT_MS)
 #define TIMER_LOOK (1 * GORT_MS)
 #define QUIET_LOOKS 50 /* looks without anything to see before it gets lazy */
-#define IDLE_TRIMS 2   /* trims with all idle, before it sleeps without end */
+#define IDLE_COUNTS 2  /* of free stacks with all idle, before it sleeps without end */
 #define BUSY_PICKS 20  /* picks between two looks: switches follow quickly */
-#define TRIM_EVERY (250 * GORT_MS)
-#define TRIM_MOST 1024u
+#define TRIM_RUNNING (1 * GORT_SEC)
+#define TRIM_IDLE (250 * GORT_MS)
+#define TRIM_FEW 128u
+#define TRIM_MANY 4096u
 
 static struct {
 	os_thread thread;
 	struct note kicked; /* ends a lazy sleep */
 	struct note pause;  /* ends a short one: only at the end */
-	int64_t trimmed_at;
-	uint32_t trim_left;  /* stacks that could have gone cold at the last trim */
-	uint32_t idle_trims; /* trims since a P ran */
+	int64_t trimmed_at, counted_at;
+	uint32_t trim_left;   /* stacks that could have gone cold at the last trim */
+	uint32_t idle_counts; /* since a P ran */
 } sysmon;
 
 struct look {
@@ -194,13 +196,21 @@ void gort__sysmon_kick(void)
 		note_wake(&sysmon.kicked);
 }
 
-static void trim(int64_t now)
+/* Each stack that goes cold costs a flush of all processors' TLBs: so it is done in small steps while
+ * goroutines run, and not for stacks that may be wanted again soon. */
+static void trim(int64_t now, bool running)
 {
-	if (sysmon.trim_left == 0 && now - sysmon.trimmed_at < TRIM_EVERY)
+	int64_t every = running ? TRIM_RUNNING : TRIM_IDLE;
+	bool count = now - sysmon.counted_at >= every;
+
+	if (now - sysmon.trimmed_at < SLICE || (!count && sysmon.trim_left == 0))
 		return;
 	sysmon.trimmed_at = now;
-	sysmon.idle_trims++;
-	sysmon.trim_left = gort__stacks_trim(TRIM_MOST);
+	if (count) {
+		sysmon.counted_at = now;
+		sysmon.idle_counts++;
+	}
+	sysmon.trim_left = gort__stacks_trim(running ? TRIM_FEW : TRIM_MANY, count);
 }
 
 static void sysmon_main(void *arg)
@@ -215,9 +225,9 @@ static void sysmon_main(void *arg)
 	while (!load_acquire(&sched.stopping)) {
 		now = os_now();
 		l = look(now);
-		trim(now);
+		trim(now, l.running);
 		if (l.running) {
-			sysmon.idle_trims = 0;
+			sysmon.idle_counts = 0;
 			quiet = l.work || l.moved ? 0 : quiet + 1;
 			if (load_relaxed(&sched.idle_ps) == 0 || quiet > QUIET_LOOKS)
 				sleep_lazily(now + SLICE, now + TIMER_LOOK);
@@ -225,7 +235,7 @@ static void sysmon_main(void *arg)
 				note_sleep(&sysmon.pause,
 					   now + (l.busy && !l.aged ? LOOK_BUSY : LOOK));
 		} else {
-			bool done = sysmon.idle_trims > IDLE_TRIMS && sysmon.trim_left == 0;
+			bool done = sysmon.idle_counts > IDLE_COUNTS && sysmon.trim_left == 0;
 
 			sleep_lazily(done ? OS_FOREVER : now + SLICE, INT64_MIN);
 		}
@@ -236,8 +246,8 @@ int gort__sysmon_start(void)
 {
 	note_clear(&sysmon.kicked);
 	note_clear(&sysmon.pause);
-	sysmon.trimmed_at = os_now();
-	sysmon.trim_left = sysmon.idle_trims = 0;
+	sysmon.trimmed_at = sysmon.counted_at = os_now();
+	sysmon.trim_left = sysmon.idle_counts = 0;
 	return os_thread_start(&sysmon.thread, sysmon_main, NULL, 0);
 }
 
