@@ -693,7 +693,7 @@ static noinline struct g *choose(struct m *m)
 {
 	struct g *g;
 
-	m->g = NULL;
+	store_relaxed(&m->g, NULL);
 	after_switch(m);
 	g = find_runnable(m);
 	m->yielded = false;

@@ -110,6 +110,23 @@ static void rebuild_idle(uint32_t before, uint32_t n)
 	}
 }
 
+#define PATIENCE 1000 /* yields */
+
+/* p is beyond GOMAXPROCS. If its M runs no goroutine it gives p up at once: wait for that, so that nothing
+ * starts on it any more when gort_maxprocs has returned. */
+static void wait_for_retirement(struct p *p)
+{
+	struct m *m;
+
+	store_seq(&p->attention, 1);
+	for (int i = 0; i < PATIENCE; i++) {
+		m = load_acquire(&p->m);
+		if (!m || load_relaxed(&m->g))
+			return;
+		os_yield_thread();
+	}
+}
+
 static struct lock procs_lock = LOCK_INIT(RANK_RUN);
 
 /* n in 1..MAX_PROCS. -ENOMEM: nothing has changed. */
@@ -128,7 +145,7 @@ int gort__procs_set(uint32_t n)
 		rebuild_idle(before, n);
 		lock_release(&sched.lock);
 		for (uint32_t i = n; i < load_relaxed(&sched.p_count); i++)
-			store_relaxed(&load_relaxed(&sched.all_p[i])->attention, 1);
+			wait_for_retirement(load_relaxed(&sched.all_p[i]));
 		for (uint32_t i = before; i < n && load_relaxed(&sched.running); i++)
 			gort__wake_p(); /* each calls the next while it finds work */
 	}

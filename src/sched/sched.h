@@ -194,7 +194,7 @@ enum after_kind { AFTER_NOTHING, AFTER_UNLOCK, AFTER_PARK, AFTER_YIELD, AFTER_DE
 
 struct m {
 	/* owner */
-	struct g *g; /* the G that runs on it; NULL on g0 */
+	struct g *g; /* atomic, written by owner: the G that runs on it; NULL on g0 */
 	struct p *p; /* the P it holds, or NULL */
 	enum after_kind after;
 	struct g *after_g;

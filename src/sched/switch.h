@@ -58,7 +58,7 @@ static inline void become(struct m *m, struct g *g)
 {
 	struct p *p = m->p;
 
-	m->g = g;
+	store_relaxed(&m->g, g);
 	g_set_state(g, G_RUNNING);
 	store_relaxed(&p->picks, p->picks + 1);
 }
