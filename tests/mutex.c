@@ -183,7 +183,7 @@ TEST_PLAIN(try_and_until_without_a_runtime)
 	check_free(NULL);
 }
 
-static atomic_int order, timeouts;
+static atomic_int order, timeouts, arrived;
 static int got[16];
 
 static void lock_in_turn(void *arg)
@@ -191,6 +191,7 @@ static void lock_in_turn(void *arg)
 	int me = *(int *)arg;
 	int64_t deadline = me % 3 == 0 ? gort_in(3 * GORT_MS) : GORT_FOREVER;
 
+	atomic_fetch_add(&arrived, 1);
 	if (gort_mutex_lock_until(&mutex, deadline) < 0) {
 		CHECK(gort_now() >= deadline);
 		atomic_fetch_add(&timeouts, 1);
@@ -210,7 +211,8 @@ TEST(timed_out_waiters_leave_the_queue)
 	for (int i = 0; i < 12; i++) {
 		ids[i] = i;
 		CHECK_EQ(gort_waitgroup_go(&group, lock_in_turn, &ids[i]), 0);
-		gort_yield(); /* with one P it has gone on into its wait */
+		while (atomic_load(&arrived) <= i)
+			gort_yield(); /* with one P it has gone on into its wait by then */
 	}
 	EVENTUALLY(atomic_load(&timeouts) == 4);
 	gort_mutex_unlock(&mutex);

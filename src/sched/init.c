@@ -298,7 +298,7 @@ static int run_main(struct m *m, size_t stack_size)
 		return -ENOMEM; /* the stack goes with all others */
 	lock_acquire(&sched.lock);
 	m->p = gort__p_get();
-	store_relaxed(&m->p->m, m);
+	store_release(&m->p->m, m);
 	m->all_next = sched.all_m;
 	sched.all_m = m;
 	lock_release(&sched.lock);

@@ -61,7 +61,7 @@ void gort__m_give(struct m *m, struct p *p, bool spinning)
 	m->next_p = p;
 	m->spinning = spinning;
 	m->called = spinning;
-	store_relaxed(&p->m, m);
+	store_release(&p->m, m);
 }
 
 struct m *gort__m_new(bool own_thread)
@@ -115,7 +115,7 @@ int gort__m_thread(struct p *p, bool spinning)
 	lock_acquire(&sched.lock);
 	m->p = p;
 	m->called = spinning;
-	store_relaxed(&p->m, m);
+	store_release(&p->m, m);
 	m->all_next = sched.all_m;
 	sched.all_m = m;
 	store_relaxed(&m->stop, load_relaxed(&sched.stopping));

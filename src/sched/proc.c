@@ -627,7 +627,7 @@ static bool sleep_without_p(struct m *m)
 	}
 	m->p = m->next_p;
 	if (m->p)
-		store_relaxed(&m->p->m, m);
+		store_release(&m->p->m, m);
 	lock_release(&sched.lock);
 	if (kick)
 		gort__sysmon_kick();
@@ -675,7 +675,7 @@ static struct g *find_runnable(struct m *m)
 		}
 		/* Its P was retired; whoever filled the queue meanwhile saw it spin, and relies on it. */
 		if (!m->p && sched.global.count && (m->p = gort__p_get()) != NULL)
-			store_relaxed(&m->p->m, m);
+			store_release(&m->p->m, m);
 		if (m->p && sched.global.count) {
 			lock_release(&sched.lock);
 			continue;

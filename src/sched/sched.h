@@ -282,7 +282,7 @@ struct p {
 	struct p *idle_next;
 	bool idle;       /* in the list */
 	bool on_its_way; /* waits for the creator */
-	struct m *m;     /* atomic, written under sched.lock: who holds it; NULL if idle */
+	struct m *m;     /* atomic, written under sched.lock, release: who holds it; NULL if idle */
 };
 
 struct sched {
