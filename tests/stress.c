@@ -496,6 +496,7 @@ static void tree_node(void *arg)
 }
 
 // variants: maxprocs
+// not: asan tsan valgrind qemu
 TEST(tree_of_100000_leaves_keeps_few_goroutines_alive)
 {
 	int64_t leaves = 10000, sum = 0;
