@@ -151,6 +151,12 @@ static inline void waiter_end(struct waiter *w, int status, struct glist *gs)
 int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t deadline,
 	       enum g_why why, bool front);
 
+/* A call with this deadline must not wait. */
+static inline bool deadline_passed(int64_t deadline)
+{
+	return deadline != GORT_FOREVER && (deadline == GORT_NOW || deadline <= os_now());
+}
+
 /* Wait for nobody: until the deadline. */
 int gort__wait_deadline(int64_t deadline, enum g_why why);
 

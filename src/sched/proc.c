@@ -443,7 +443,6 @@ static struct g *steal(struct m *m, struct p *victim, bool old)
 	}
 	if (g) {
 		store_relaxed(&victim->aged, 0);
-		m->steals++;
 		m->stole_at = os_now();
 	}
 	return g;

@@ -204,7 +204,6 @@ struct m {
 	bool called;      /* woken to look for work */
 	bool yielded;     /* g0 was entered by gort_yield */
 	int64_t stole_at; /* when it last stole something; 0: not since it last looked */
-	uint64_t steals;
 	uint32_t random;
 	struct fiber g0_fiber;
 	/* sched; who takes it off the idle list sets next_p, then wakes it */
@@ -302,7 +301,6 @@ struct sched {
 	struct m *poller; /* the idle M that sleeps until the earliest timer */
 	int64_t poll_until;
 	struct m *all_m;
-	uint32_t m_count;             /* not ended */
 	struct p *wants_m[MAX_PROCS]; /* Ps for which the creator must make an M */
 	uint32_t wants_count;
 	uint32_t asked; /* Ps left to the creator, for which no M is made yet */
@@ -409,7 +407,6 @@ static inline bool p_has_work(struct p *p)
 /* A new goroutine that will run fn(arg), or with copy != 0 fn(pointer to a copy of so many bytes at
  * arg); not queued yet. stack_size 0: the default. NULL: out of memory. */
 struct g *gort__g_new(struct m *m, gort_func fn, void *arg, size_t copy, size_t stack_size);
-void gort__g_drop(struct m *m, struct g *g); /* one that was never started */
 _Noreturn void gort__g_finish(
 	struct g *g); /* the end of the running goroutine: defers, task, exit */
 void gort__g_name(struct g *g, const char *name);
@@ -433,7 +430,6 @@ int gort__m_thread(struct p *p, bool spinning); /* may lock in libc. -ENOMEM, -E
 struct p *gort__p_get(void);      /* an idle P, or NULL */
 void gort__p_put(struct p *p);    /* its queues are empty */
 void gort__p_retire(struct m *m); /* m gives up a P beyond GOMAXPROCS, with all that is in it */
-int gort__procs_init(uint32_t n);
 int gort__procs_set(uint32_t n);
 void gort__procs_free(void);
 

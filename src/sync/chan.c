@@ -79,17 +79,12 @@ static int end_of_wait(int64_t deadline)
 	return deadline == GORT_NOW ? -EAGAIN : -ETIMEDOUT;
 }
 
-static bool passed(int64_t deadline)
-{
-	return deadline != GORT_FOREVER && (deadline == GORT_NOW || deadline <= os_now());
-}
-
 static rare int wait_on_nothing(int64_t deadline)
 {
 	struct m *m;
 	int err;
 
-	if (passed(deadline))
+	if (deadline_passed(deadline))
 		return end_of_wait(deadline);
 	m = rt_enter();
 	err = gort__wait_deadline(deadline, WHY_FOREVER);
@@ -103,7 +98,7 @@ static rare int send_wait(struct gort_chan *c, const void *elem, int64_t deadlin
 {
 	struct waiter w;
 
-	if (passed(deadline)) {
+	if (deadline_passed(deadline)) {
 		lock_release(&c->lock);
 		return end_of_wait(deadline);
 	}
@@ -190,7 +185,7 @@ static rare int recv_wait(struct gort_chan *c, void *elem, int64_t deadline)
 {
 	struct waiter w;
 
-	if (passed(deadline)) {
+	if (deadline_passed(deadline)) {
 		lock_release(&c->lock);
 		return end_of_wait(deadline);
 	}

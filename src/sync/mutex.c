@@ -108,7 +108,7 @@ static noinline int lock_slow(gort_mutex *m, int64_t deadline)
 	for (;;) {
 		if (spin(m, own))
 			return 0;
-		if (deadline != GORT_FOREVER && (deadline == GORT_NOW || deadline <= os_now())) {
+		if (deadline_passed(deadline)) {
 			if (own)
 				and_acq_rel(&m->state_, ~WOKEN);
 			return try_lock(m, 0) ? 0 : -ETIMEDOUT;

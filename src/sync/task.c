@@ -130,8 +130,7 @@ GORT_API int gort_join_until(gort_task *t, int *result, int64_t deadline)
 		} else if (m && t->g == m->g) {
 			lock_release(lot);
 			err = -EDEADLK;
-		} else if (deadline != GORT_FOREVER &&
-			   (deadline == GORT_NOW || deadline <= os_now())) {
+		} else if (deadline_passed(deadline)) {
 			lock_release(lot);
 			err = -ETIMEDOUT;
 		} else {

@@ -103,7 +103,7 @@ GORT_API int gort_waitgroup_wait_until(gort_waitgroup *g, int64_t deadline)
 		gort__misuse("gort_waitgroup_wait", "no wait group");
 	if (COUNT(load_acquire(&g->state_)) == 0)
 		return 0;
-	if (deadline != GORT_FOREVER && (deadline == GORT_NOW || deadline <= os_now()))
+	if (deadline_passed(deadline))
 		return -ETIMEDOUT;
 	m = rt_enter();
 	lock_acquire(lot);
