@@ -35,12 +35,6 @@ void gort_enter(void **save_sp, void (*fn)(void *), void *arg);
  * Unwinding passes through it to the caller. */
 void gort_systemstack(void *stack_sp, void (*fn)(void *), void *arg);
 
-/* A context that, when first resumed, calls entry(arg) on the stack that ends (exclusive, any
- * alignment) at top. entry never returns. It starts with the caller's floating-point control
- * state (sticky flags are no control state: they stay with the thread). Unwinding ends at the entry: its return
- * address is undefined, the frame pointer 0. Returns the stack pointer to resume. */
-void *arch_context_make(void *top, void (*entry)(void *), void *arg);
-
 /* From <arch>/cpu.h:
  *   static inline void arch_pause(void)             spin-wait hint
  *   static inline uint64_t arch_cycles(void)        a cheap counter, any unit, for seeds and hints
@@ -48,5 +42,13 @@ void *arch_context_make(void *top, void (*entry)(void *), void *arg);
  *   static inline void arch_self_set(void *)        compiler cannot keep it across a switch
  * The word is a hidden initial-exec thread-local, gort__self, defined in arch/self.c. */
 #include "cpu.h"
+
+/* From <arch>/context.h:
+ *   static inline void *arch_context_make(void *top, void (*entry)(void *), void *arg)
+ * A context that, when first resumed, calls entry(arg) on the stack that ends (exclusive, any
+ * alignment) at top. entry never returns. It starts with the caller's floating-point control
+ * state (sticky flags are no control state: they stay with the thread). Unwinding ends at the entry: its return
+ * address is undefined, the frame pointer 0. The result is the stack pointer to resume. */
+#include "context.h"
 
 #endif

@@ -8,6 +8,7 @@
  * task's result; then gort__g_exit leaves the stack for good, and whoever runs next frees it.
  */
 #include "sched/stack.h"
+#include "sched/switch.h"
 
 #include <errno.h>
 #include <string.h>
@@ -42,38 +43,41 @@ static char *place_copy(struct g *g, const void *from, size_t size)
 
 	fiber_unpoison(at, size);
 	memcpy(at, from, size);
-	g->arg = at;
 	return at;
 }
 
-struct g *gort__g_new(struct m *m, gort_func fn, void *arg, size_t copy, size_t stack_size)
+/* A life begins. top: the goroutine's frames go below it. */
+static inline void begin(struct m *m, struct g *g, gort_func fn, void *arg, uint64_t id, char *top)
 {
-	struct g *g = free_g(m, stack_size ? stack_size : gort__sched.stack_size);
-	char *top;
-
-	if (unlikely(!g))
-		return NULL;
-	if (unlikely(!fiber_create(&g->fiber, g->low, (size_t)((char *)g - g->low)))) {
-		store_relaxed(&g->state, G_DEAD);
-		gort__stack_put(m, g);
-		return NULL;
-	}
 	g->fn = fn;
 	g->arg = arg;
 	g->task = NULL;
 	g->waiting = NULL;
-	g->id = next_id(m);
+	g->id = id;
 	g->named = false;
 	g->local = (struct local){ 0 };
-	top = (char *)g;
-	if (copy)
-		top = place_copy(g, arg, copy);
 	g->sp = arch_context_make(top, gort__g_entry, g);
 	g_set_state(g, G_RUNNABLE);
 	if (likely(m != NULL))
 		store_relaxed(&m->p->created, m->p->created + 1);
 	else
 		add_relaxed(&gort__sched.guest_created, 1);
+}
+
+struct g *gort__g_new(struct m *m, gort_func fn, void *arg, size_t copy, size_t stack_size)
+{
+	struct g *g = free_g(m, stack_size ? stack_size : gort__sched.stack_size);
+
+	if (unlikely(!g))
+		return NULL;
+	if (unlikely(!fiber_create(&g->fiber, g->low, (size_t)((char *)g - g->low)))) {
+		store_relaxed(&g->state, G_DEAD);
+		stack_put(m, g);
+		return NULL;
+	}
+	if (copy)
+		arg = place_copy(g, arg, copy);
+	begin(m, g, fn, arg, next_id(m), copy ? arg : (char *)g);
 	return g;
 }
 
@@ -82,7 +86,7 @@ bool gort__running(void)
 	return load_acquire(&gort__sched.running);
 }
 
-static int go(gort_func fn, void *arg, size_t copy)
+static noinline int go(gort_func fn, void *arg, size_t copy)
 {
 	struct m *m = rt_enter();
 	struct g *g = NULL;
@@ -102,9 +106,39 @@ static int go(gort_func fn, void *arg, size_t copy)
 	return err;
 }
 
+static noinline int start_elsewhere(struct m *m, struct g *g)
+{
+	gort__g_start(m, g);
+	return 0;
+}
+
+static noinline int start_with_help(struct p *p)
+{
+	gort__work_queued_slow(p, deque_len(&p->deque) > 1);
+	return 0;
+}
+
+/* What stands here needs no frame: a P that keeps a free G and a number, and no other that idles. */
 GORT_API int gort_go(gort_func fn, void *arg)
 {
-	return go(fn, arg, 0);
+	struct m *m = m_self();
+	struct p *p;
+	struct g *g;
+
+	if (unlikely(!m || load_relaxed(&m->stop) || !fn))
+		return go(fn, arg, 0);
+	p = m->p;
+	if (unlikely(!p->free_count || p->next_id == p->end_id))
+		return go(fn, arg, 0);
+	g = p->free_gs[--p->free_count];
+	if (unlikely(!fiber_create(&g->fiber, g->low, (size_t)((char *)g - g->low)))) {
+		p->free_count++;
+		return -ENOMEM;
+	}
+	begin(m, g, fn, arg, p->next_id++, (char *)g);
+	if (unlikely(!deque_push(&p->deque, g)))
+		return start_elsewhere(m, g);
+	return unlikely(queued_while_idle()) ? start_with_help(p) : 0;
 }
 
 static void run_with_empty_copy(void *arg)
@@ -129,7 +163,8 @@ GORT_API int gort_go_copy(gort_func fn, const void *args, size_t size)
 
 _Noreturn void gort__g_finish(struct g *g)
 {
-	gort__local_end(&g->local);
+	if (unlikely(g->local.defers || g->local.values))
+		gort__local_end(&g->local);
 	if (g->task)
 		gort__task_end(g->task, g->local.panicked ? -EOWNERDEAD : 0);
 	if (unlikely(g->id == 1))

@@ -42,7 +42,8 @@ static void deadline_begin(struct deadline *d, struct g *g, int64_t when)
 	store_relaxed(&g->word, d->turn | TURN_PARKING);
 }
 
-static int wait_goroutine(struct m *m, struct waiter *w, int64_t when, enum g_why why)
+static returns_by_jump int wait_goroutine(struct m *m, struct waiter *w, int64_t when,
+					  enum g_why why)
 {
 	struct lock *lock = w->lock;
 	struct deadline d;
@@ -93,8 +94,8 @@ static int wait_guest(struct waiter *w, int64_t when)
 	return w->status;
 }
 
-int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t when, enum g_why why,
-	       bool front)
+returns_by_jump int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t when,
+			       enum g_why why, bool front)
 {
 	struct m *m = m_self();
 	struct guest guest;
@@ -124,7 +125,7 @@ int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t whe
 	return status;
 }
 
-int gort__wait_deadline(int64_t when, enum g_why why)
+returns_by_jump int gort__wait_deadline(int64_t when, enum g_why why)
 {
 	struct m *m = m_self();
 	struct deadline d;

@@ -44,7 +44,7 @@
 #define STEAL_AGE (20 * GORT_US) /* what a thief must have seen waiting for so long */
 #define SPIN_TIME (30 * GORT_US) /* how long an M looks around before it sleeps */
 #define COARSE (10 * GORT_US)    /* stolen work of this length: take the next without a wait */
-#define GLOBAL_BATCH SKIP
+#define GLOBAL_BATCH 128u
 
 struct sched gort__sched = { .lock = LOCK_INIT(RANK_SCHED), .watch = INT64_MIN };
 #define sched gort__sched
@@ -78,7 +78,7 @@ rare void gort__wake_p(void)
 }
 
 /* A P idles while work was queued at a running one. Steps b6 of the header. */
-static rare void work_queued_slow(struct p *p, bool second)
+rare void gort__work_queued_slow(struct p *p, bool second)
 {
 	if (load_relaxed(&sched.spinning))
 		return;
@@ -86,14 +86,6 @@ static rare void work_queued_slow(struct p *p, bool second)
 		gort__wake_p();
 	else if (load_relaxed(&sched.lazy))
 		gort__sysmon_kick();
-}
-
-/* second: there is more than the one goroutine that will run when the caller parks. */
-static inline void work_queued(struct p *p, bool second)
-{
-	fence_light(); /* b5 */
-	if (unlikely(load_relaxed(&sched.idle_ps)))
-		work_queued_slow(p, second);
 }
 
 /* ---- queues ------------------------------------------------------------------------------ */
@@ -175,7 +167,7 @@ void gort__ready_list(struct m *m, struct glist *list)
 	if (list->count == 0)
 		return;
 	if (list->count == 1) {
-		make_ready(m, list->head);
+		make_ready(m, glist_pop(list));
 		return;
 	}
 	while (m && list->count && ring_len(&m->p->ring) < RING_SIZE) {
@@ -226,7 +218,7 @@ noinline void gort__after_switch_slow(struct m *m, enum after_kind kind)
 		work_queued(m->p, true);
 		break;
 	case AFTER_DEAD:
-		gort__stack_put(m, g);
+		stack_put(m, g);
 		break;
 	case AFTER_UNLOCK:
 	case AFTER_NOTHING:
@@ -234,7 +226,7 @@ noinline void gort__after_switch_slow(struct m *m, enum after_kind kind)
 	}
 }
 
-noinline void gort__park(struct lock *held, bool racy, enum g_why why)
+returns_by_jump void gort__park(struct lock *held, bool racy, enum g_why why)
 {
 	struct m *m = m_self();
 
@@ -254,6 +246,13 @@ static struct g *pick_for_yield(struct p *p)
 	return g ? g : ring_pop(&p->ring);
 }
 
+static returns_by_jump void yield_to(struct m *m, struct g *g, struct g *next)
+{
+	m->after_g = g;
+	m->after = AFTER_YIELD;
+	switch_away(m, g, next);
+}
+
 void gort__yield(struct m *m)
 {
 	struct p *p = m->p;
@@ -269,9 +268,7 @@ void gort__yield(struct m *m)
 		p->ticks = 0; /* look around: it goes to the back */
 		m->yielded = true;
 	}
-	m->after_g = g;
-	m->after = AFTER_YIELD;
-	switch_away(m, g, next);
+	yield_to(m, g, next);
 }
 
 _Noreturn noinline void gort__g_exit(struct g *g)
@@ -295,13 +292,24 @@ _Noreturn noinline void gort__g_exit(struct g *g)
 	__builtin_unreachable();
 }
 
+/* As after_switch: where many are spawned, one starts as another ends. */
+static inline void after_switch_new(struct m *m)
+{
+	if (likely(m->after == AFTER_DEAD)) {
+		m->after = AFTER_NOTHING;
+		stack_put(m, m->after_g);
+	} else {
+		after_switch(m);
+	}
+}
+
 /* The first thing that a new goroutine runs. */
 void gort__g_entry(void *arg)
 {
 	struct g *g = arg;
 
 	fiber_arrive(&g->fiber);
-	after_switch(m_self());
+	after_switch_new(m_self());
 	g->fn(g->arg);
 	gort__g_finish(g);
 }
@@ -318,23 +326,10 @@ _Noreturn noinline void gort__stop_here(struct m *m)
 
 /* ---- looking for work, on g0 ---------------------------------------------------------------- */
 
-/* Put a row that is no longer in the global queue into the ring, but for its first. */
-static struct g *spread_row(struct p *p, struct g *first)
-{
-	struct g *g = first->next, *next;
-
-	for (uint32_t i = 1; i < SKIP; i++, g = next) {
-		next = g->next; /* in the ring it is anybody's */
-		g_prefetch(g);
-		ring_put(p, g);
-	}
-	return first;
-}
-
 /* Move a fair share of the global queue here, most of them at most; gives one of it. */
 static struct g *global_take(struct p *p, uint32_t most)
 {
-	struct g *first, *row = NULL;
+	struct g *batch[GLOBAL_BATCH];
 	uint32_t n, room = RING_SIZE - (uint32_t)ring_len(&p->ring);
 
 	if (load_relaxed(&sched.global_count) == 0)
@@ -343,21 +338,17 @@ static struct g *global_take(struct p *p, uint32_t most)
 	n = sched.global.count / load_relaxed(&sched.procs) + 1;
 	n = n < most ? n : most;
 	n = n < room ? n : room;
-	if (n >= SKIP)
-		row = glist_pop_row(&sched.global);
-	first = row ? row : glist_pop(&sched.global);
-	for (uint32_t i = 1; !row && first && i < n; i++) {
-		struct g *g = sched.global.head;
-
-		if (!g || g->skip) /* the next time a row can be had */
-			break;
-		glist_pop(&sched.global);
-		g_prefetch(g);
-		ring_put(p, g); /* there is room: nobody else fills it */
-	}
+	n = n < sched.global.count ? n : sched.global.count;
+	for (uint32_t i = 0; i < n; i++)
+		batch[i] = glist_pop(&sched.global);
 	store_relaxed(&sched.global_count, sched.global.count);
 	lock_release(&sched.lock);
-	return row ? spread_row(p, row) : first;
+	for (uint32_t i = 0; i < n; i++) {
+		g_prefetch(batch[i]);
+		if (i)
+			ring_put(p, batch[i]); /* there is room: nobody else fills it */
+	}
+	return n ? batch[0] : NULL;
 }
 
 /* Run what is due in p's heap. True: goroutines were woken, into m's ring. */

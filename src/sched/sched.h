@@ -42,7 +42,7 @@
 #define MAX_PROCS 1024
 #define TICKS 61 /* every so many picks the P looks at the global queue and its timers */
 #define NAME_SIZE 32
-#define SKIP 128u
+#define ROW 15u
 #define P_FREE 512 /* free goroutines that a P keeps */
 
 enum g_state { G_FREE, G_RUNNABLE, G_RUNNING, G_WAITING, G_DEAD };
@@ -75,8 +75,7 @@ struct waiter;
 struct g {
 	/* What every switch and wait touches. */
 	void *sp;               /* its context while it does not run; owner, handed on by queues */
-	struct g *next;         /* link of the queue it is in; whoever owns the queue */
-	struct g *skip;         /* in a list: the one SKIP further, or NULL; as next */
+	struct g *next;         /* whoever owns the glist it leads a row of: the next row's */
 	uint32_t state;         /* atomic: enum g_state */
 	uint16_t why;           /* atomic: enum g_why */
 	bool unguarded;         /* fixed: its stack has a canary instead of a guard */
@@ -96,6 +95,8 @@ struct g {
 	uint32_t slot;       /* fixed: its place in the chunk */
 	struct fiber fiber;
 	char name[NAME_SIZE]; /* owner; read by reports */
+	uint32_t row_count;   /* as next: see glist.h */
+	struct g *row[ROW];
 };
 
 /* It will run soon: what its first steps touch, on its way to the cache. Its first line is there. */
@@ -119,75 +120,7 @@ static inline const char *g_label(const struct g *g, char label[LABEL_SIZE])
 	return label;
 }
 
-/* A queue of Gs, linked through them. Each SKIP-th knows the one SKIP further, so that a row of SKIP can
- * be taken off without touching those in it: a million goroutines lie on as many pages. */
-struct glist {
-	struct g *head, *tail;
-	uint32_t count;
-	uint32_t since; /* pushed since mark, with it */
-	struct g *mark; /* the last one that may get a skip; NULL: none */
-};
-
-static inline void glist_push(struct glist *l, struct g *g)
-{
-	g->next = g->skip = NULL;
-	if (l->tail)
-		l->tail->next = g;
-	else
-		l->head = g;
-	l->tail = g;
-	l->count++;
-	if (!l->mark || l->since == SKIP) {
-		if (l->mark)
-			l->mark->skip = g;
-		l->mark = g;
-		l->since = 0;
-	}
-	l->since++;
-}
-
-static inline struct g *glist_pop(struct glist *l)
-{
-	struct g *g = l->head;
-
-	if (!g)
-		return NULL;
-	l->head = g->next;
-	if (!l->head)
-		l->tail = NULL;
-	if (l->mark == g)
-		l->mark = NULL;
-	l->count--;
-	return g;
-}
-
-/* SKIP of them at once: the first; the others by next, SKIP in all. NULL: they must be popped. */
-static inline struct g *glist_pop_row(struct glist *l)
-{
-	struct g *g = l->head;
-
-	if (!g || !g->skip)
-		return NULL;
-	l->head = g->skip;
-	l->count -= SKIP;
-	return g;
-}
-
-/* All of from to the end of l; from is empty then. */
-static inline void glist_append(struct glist *l, struct glist *from)
-{
-	if (!from->head)
-		return;
-	if (l->tail)
-		l->tail->next = from->head;
-	else
-		l->head = from->head;
-	l->tail = from->tail;
-	l->count += from->count;
-	l->mark = from->mark;
-	l->since = from->since;
-	*from = (struct glist){ 0 };
-}
+#include "sched/glist.h"
 
 /* What whoever runs next on the M does first. */
 enum after_kind { AFTER_NOTHING, AFTER_UNLOCK, AFTER_PARK, AFTER_YIELD, AFTER_DEAD };

@@ -154,21 +154,32 @@ static bool chunk_commit(struct chunk *c, uint32_t n)
 	return true;
 }
 
-/* Make the next slots of c usable. Guards are per batch: the kind may change within a chunk. */
-static bool chunk_carve(struct pool *pool, struct chunk *c)
+/* Make the next slots cold ones. Guards are per batch: the kind may change within a chunk. Called with
+ * the lock, which it lets go of while it makes them: that costs as much as some first touches, and
+ * another M can have its batch meanwhile. Slots that are carved but not cold yet are nobody else's,
+ * and keep the chunk from being dropped. */
+static bool carve(struct pool *pool, uint32_t class)
 {
-	uint32_t n = c->slots - c->carved < BATCH ? c->slots - c->carved : BATCH;
-	char *base = c->base + c->carved * c->stride;
+	struct chunk *c = pool->chunks;
+	uint32_t first, n;
 	enum os_guard guard;
 
-	if (c->carved + n > c->committed && !chunk_commit(c, c->carved + n - c->committed))
+	if (!c || c->carved == c->slots)
+		c = chunk_new(pool, class);
+	if (!c)
 		return false;
-	guard = os_guard_many(base, c->stride, STACK_GUARD, n);
+	first = c->carved;
+	n = c->slots - first < BATCH ? c->slots - first : BATCH;
+	if (first + n > c->committed && !chunk_commit(c, first + n - c->committed))
+		return false;
+	c->carved += n;
+	lock_release(&pool->lock);
+	guard = os_guard_many(c->base + first * c->stride, c->stride, STACK_GUARD, n);
+	lock_acquire(&pool->lock);
 	store_relaxed(&c->guard, guard > c->guard ? guard : c->guard);
 	c->mprotected += guard == OS_GUARD_MPROTECT ? n : 0;
-	for (uint32_t i = c->carved; i < c->carved + n; i++)
+	for (uint32_t i = first; i < first + n; i++)
 		c->cold[i / 64] |= UINT64_C(1) << i % 64;
-	c->carved += n;
 	c->cold_count += n;
 	pool->cold_count += n;
 	return true;
@@ -209,16 +220,13 @@ static struct chunk *take_cold(struct pool *pool, uint32_t *slot)
 	return c;
 }
 
-/* Under the pool's lock: there is a cold slot, or memory is out. */
+/* With the lock, before and after: there is a cold slot, or memory is out. */
 static bool want_cold(struct pool *pool, uint32_t class)
 {
-	struct chunk *c = pool->chunks;
-
-	if (pool->cold_count)
-		return true;
-	if (!c || c->carved == c->slots)
-		c = chunk_new(pool, class);
-	return c && chunk_carve(pool, c);
+	while (pool->cold_count == 0)
+		if (!carve(pool, class))
+			return false;
+	return true;
 }
 
 /* Warm ones for the next spawns of m's P. */
@@ -373,17 +381,13 @@ static void keep_few(struct p *p, uint32_t few)
 	p->free_count = few;
 }
 
-void gort__stack_put(struct m *m, struct g *g)
+rare void gort__stack_put_slow(struct m *m, struct g *g)
 {
-	fiber_destroy(&g->fiber);
-	g_set_state(g, G_FREE);
-	fiber_poison(g->low, (size_t)((char *)g - g->low));
-	if (unlikely(!m || g->stack_size != gort__sched.stack_size)) {
+	if (!m || g->stack_size != gort__sched.stack_size) {
 		to_pool(&g, 1);
 		return;
 	}
-	if (unlikely(m->p->free_count == P_FREE))
-		keep_few(m->p, P_FREE / 2);
+	keep_few(m->p, P_FREE / 2);
 	m->p->free_gs[m->p->free_count++] = g;
 }
 

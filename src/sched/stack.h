@@ -14,7 +14,7 @@
 /* A goroutine on a stack of at least so many usable bytes, state FREE. m NULL: a guest. NULL: out of
  * memory. */
 struct g *gort__stack_get(struct m *m, size_t size);
-void gort__stack_put(struct m *m, struct g *g);
+void gort__stack_put_slow(struct m *m, struct g *g);
 /* Somebody makes goroutines faster than their first pages can be had: make some stacks ready. False:
  * there is no need. Called by an M that looks for work. */
 bool gort__stacks_prepare(void);
@@ -29,6 +29,18 @@ uint32_t gort__stacks_trim(uint32_t most, bool count);
 void gort__stacks_each(void (*fn)(struct g *g));
 /* Unmap everything but the chunks of those for which keep is true (they are left for good). */
 void gort__stacks_free(bool (*keep)(struct g *g));
+
+/* The end of a goroutine that has left its stack. m NULL: a guest. */
+static inline void stack_put(struct m *m, struct g *g)
+{
+	fiber_destroy(&g->fiber);
+	g_set_state(g, G_FREE);
+	fiber_poison(g->low, (size_t)((char *)g - g->low));
+	if (likely(m && g->stack_size == gort__sched.stack_size && m->p->free_count < P_FREE))
+		m->p->free_gs[m->p->free_count++] = g;
+	else
+		gort__stack_put_slow(m, g);
+}
 
 void gort__stack_check(struct g *g); /* the canary of one without a guard */
 

@@ -23,6 +23,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define WAKE_BATCH 512 /* goroutines that close collects before it lets them run */
+
 struct gort_chan {
 	struct lock lock;
 	uint32_t refs;      /* atomic */
@@ -106,6 +108,13 @@ static rare int send_wait(struct gort_chan *c, const void *elem, int64_t deadlin
 	return gort__wait(&w, &c->sendq, &c->lock, deadline, WHY_SEND, false);
 }
 
+static returns_by_jump int send_park(struct m *m, struct gort_chan *c, const void *elem)
+{
+	struct waiter self = { .elem = (void *)(uintptr_t)elem };
+
+	return wait_here(m, &self, &c->sendq, &c->lock, WHY_SEND);
+}
+
 /* With the lock, which it releases. */
 static noinline int send_locked(struct m *m, struct gort_chan *c, const void *elem,
 				int64_t deadline)
@@ -126,9 +135,7 @@ static noinline int send_locked(struct m *m, struct gort_chan *c, const void *el
 		buffer_put(c, elem);
 		lock_release(&c->lock);
 	} else if (likely(deadline == GORT_FOREVER) && likely(m != NULL)) {
-		struct waiter self = { .elem = (void *)(uintptr_t)elem };
-
-		err = wait_here(m, &self, &c->sendq, &c->lock, WHY_SEND);
+		return send_park(m, c, elem);
 	} else {
 		err = send_wait(c, elem, deadline);
 	}
@@ -206,6 +213,13 @@ static inline void recv_from_sender(struct gort_chan *c, struct waiter *w, void 
 	w->status = 0;
 }
 
+static returns_by_jump int recv_park(struct m *m, struct gort_chan *c, void *elem)
+{
+	struct waiter self = { .elem = elem };
+
+	return wait_here(m, &self, &c->recvq, &c->lock, WHY_RECV);
+}
+
 /* With the lock, which it releases. */
 static noinline int recv_locked(struct m *m, struct gort_chan *c, void *elem, int64_t deadline)
 {
@@ -225,9 +239,7 @@ static noinline int recv_locked(struct m *m, struct gort_chan *c, void *elem, in
 		if (elem)
 			memset(elem, 0, c->elem_size);
 	} else if (likely(deadline == GORT_FOREVER) && likely(m != NULL)) {
-		struct waiter self = { .elem = elem };
-
-		err = wait_here(m, &self, &c->recvq, &c->lock, WHY_RECV);
+		return recv_park(m, c, elem);
 	} else {
 		err = recv_wait(c, elem, deadline);
 	}
@@ -344,23 +356,26 @@ GORT_API void gort_chan_on_drop(gort_chan *c, void (*drop)(void *elem))
 	c->drop = drop;
 }
 
-/* Receivers that wait find the buffer empty (2), so there is nothing left for them. */
-static void end_waits(struct gort_chan *c, struct glist *woken)
+/* Of one side, which is the only one that waits (2). Receivers find the buffer empty, so there is nothing
+ * left for them. The first ones run while the last of many are still being woken. */
+static void end_waits(struct m *m, struct gort_chan *c, struct waitq *q)
 {
+	struct glist woken = { 0 };
 	struct waiter *w;
 
-	while ((w = waitq_claim(&c->recvq)) != NULL) {
-		if (w->elem)
+	while ((w = waitq_claim(q)) != NULL) {
+		if (q == &c->recvq && w->elem)
 			memset(w->elem, 0, c->elem_size);
-		waiter_end(w, -EPIPE, woken);
+		waiter_end(w, -EPIPE, &woken);
+		if (unlikely(woken.count == WAKE_BATCH))
+			gort__ready_list(m, &woken);
 	}
-	while ((w = waitq_claim(&c->sendq)) != NULL)
-		waiter_end(w, -EPIPE, woken);
+	lock_release(&c->lock);
+	gort__ready_list(m, &woken);
 }
 
 GORT_API int gort_chan_close(gort_chan *c)
 {
-	struct glist woken = { 0 };
 	struct m *m;
 	int err = 0;
 
@@ -369,13 +384,12 @@ GORT_API int gort_chan_close(gort_chan *c)
 	m = rt_enter();
 	lock_acquire(&c->lock);
 	if (c->closed) {
+		lock_release(&c->lock);
 		err = -EPIPE;
 	} else {
 		store_relaxed(&c->closed, 1);
-		end_waits(c, &woken);
+		end_waits(m, c, c->recvq.head ? &c->recvq : &c->sendq);
 	}
-	lock_release(&c->lock);
-	gort__ready_list(m, &woken);
 	rt_leave(m);
 	return err;
 }

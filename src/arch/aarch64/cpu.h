@@ -4,6 +4,9 @@
 #ifndef GORT_ARCH_AARCH64_CPU_H
 #define GORT_ARCH_AARCH64_CPU_H
 
+/* x86-64's cpu.h says what for. Here it means nothing. */
+#define returns_by_jump noinline
+
 /* isb, not yield: yield is a nop on nearly every core, isb waits some tens of cycles. */
 static inline void arch_pause(void)
 {

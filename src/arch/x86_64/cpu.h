@@ -4,6 +4,14 @@
 #ifndef GORT_ARCH_X86_64_CPU_H
 #define GORT_ARCH_X86_64_CPU_H
 
+/* What switches stacks comes back by a jump through __x86_return_thunk (switch.S): the processor's return
+ * stack holds another goroutine's calls then, and would mispredict each ret. */
+#if __has_attribute(function_return)
+#define returns_by_jump __attribute__((__noinline__, function_return("thunk-extern")))
+#else
+#define returns_by_jump noinline
+#endif
+
 static inline void arch_pause(void)
 {
 	__builtin_ia32_pause();

@@ -131,6 +131,11 @@ __morestack:				/* the name under which gdb goes on to another stack */
 	ret
 END gort_systemstack
 
+FUNCTION __x86_return_thunk
+	popq	%rcx
+	notrack jmp *%rcx
+END __x86_return_thunk
+
 	.globl	gort__context_resume; .hidden gort__context_resume
 	.type	gort__context_start, @function
 gort__context_start:

@@ -1,10 +1,13 @@
 /*
- * context.c - x86-64: the frame of a context that has not run yet. switch.S draws the frame.
+ * context.h - x86-64: the frame of a context that has not run yet. switch.S draws the frame. Inline: each spawn makes one.
  */
-#include "arch/arch.h"
+#ifndef GORT_ARCH_X86_64_CONTEXT_H
+#define GORT_ARCH_X86_64_CONTEXT_H
+
+#include "base/base.h"
 
 /* As gort_switch leaves it on a stack. */
-struct frame {
+struct arch_frame {
 	uint32_t mxcsr; /* written and read as they stand, never as one word: see switch.S */
 	uint16_t x87_control;
 	uint16_t unused;
@@ -15,14 +18,14 @@ struct frame {
 /* In switch.S: calls r12(r13). Not a function of C's. */
 extern char gort__context_resume[] __attribute__((visibility("hidden")));
 
-void *arch_context_make(void *top, void (*entry)(void *), void *arg)
+static inline void *arch_context_make(void *top, void (*entry)(void *), void *arg)
 {
 	uint32_t mxcsr;
 	uint16_t x87_control;
 	__asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(mxcsr), "=m"(x87_control));
 
-	struct frame *f = (struct frame *)((char *)top - ((uintptr_t)top & 15)) - 1;
-	*f = (struct frame){
+	struct arch_frame *f = (struct arch_frame *)((char *)top - ((uintptr_t)top & 15)) - 1;
+	*f = (struct arch_frame){
 		.mxcsr = mxcsr,
 		.x87_control = x87_control,
 		.r12 = (void *)(uintptr_t)entry,
@@ -31,3 +34,5 @@ void *arch_context_make(void *top, void (*entry)(void *), void *arg)
 	};
 	return f;
 }
+
+#endif
