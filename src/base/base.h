@@ -10,6 +10,7 @@
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+#define inlined inline __attribute__((__always_inline__))
 #define noinline __attribute__((__noinline__))
 #define rare __attribute__((__cold__, __noinline__))
 #define aligned_line __attribute__((aligned(64)))

@@ -53,6 +53,9 @@ static inline void begin(struct m *m, struct g *g, gort_func fn, void *arg, uint
 	g->arg = arg;
 	g->task = NULL;
 	g->waiting = NULL;
+	g->waiting_count = 1;
+	store_relaxed(&g->waits.ended, 0);
+	g->waits.bound = false;
 	g->id = id;
 	g->named = false;
 	g->local = (struct local){ 0 };

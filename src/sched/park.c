@@ -6,163 +6,236 @@
 
 #include <errno.h>
 
-/* The timer of a wait. It lies on the waiting stack. */
-struct deadline {
-	struct timer timer;
-	struct g *g;
-	uint64_t turn;
-};
+static __thread struct guest thread_guest;
 
-/* Under the heap's lock (park.h, 4). Step (1a) or (1b). */
-static void deadline_fire(struct timer *t, struct glist *ready)
+/* Never inlined, so that no compiler keeps the address of the thread-local across a switch. */
+noinline struct guest *gort__guest(void)
 {
-	struct deadline *d = container_of(t, struct deadline, timer);
-	struct g *g = d->g;
-	uint64_t word = load_relaxed(&g->word);
+	return &thread_guest;
+}
 
-	for (;;) {
-		if (word == (d->turn | TURN_WAITING)) {
-			if (!cas_acq_rel(&g->word, &word, d->turn | TURN_DONE))
-				continue;
-			glist_push_woken(ready, g);
-			return;
-		}
-		if (word != (d->turn | TURN_PARKING))
-			return; /* somebody else has won */
-		if (cas_acq_rel(&g->word, &word, d->turn | TURN_DONE))
-			return; /* (1a): the resumer readies it */
+/* ---- turns of kind (A) -------------------------------------------------------------------------- */
+
+static uint64_t next_turn(const struct waits *s)
+{
+	return (load_relaxed(&s->word) & ~(uint64_t)(TURN_STEP - 1)) + TURN_STEP;
+}
+
+/* Steps (1a) and (1b). *early: it was PARKING. */
+static bool claim(struct waits *s, uint64_t turn, uint64_t to, bool *early)
+{
+	uint64_t word = turn | TURN_WAITING;
+
+	*early = false;
+	if (cas_acq_rel(&s->word, &word, turn | to))
+		return true;
+	if (word != (turn | TURN_PARKING))
+		return false;
+	if (cas_acq_rel(&s->word, &word, turn | to)) {
+		*early = true;
+		return true;
+	}
+	return word == (turn | TURN_WAITING) && cas_acq_rel(&s->word, &word, turn | to);
+}
+
+bool gort__claim(struct waiter *w)
+{
+	bool early, won = claim(waits_of(w), w->turn, TURN_DONE, &early);
+
+	if (won)
+		w->early = early;
+	return won;
+}
+
+/* Under the heap's lock (park.h, 4). */
+static void deadline_fire(struct timer *timer, struct glist *ready)
+{
+	struct wait *t = container_of(timer, struct wait, timer);
+	bool early;
+
+	if (claim(t->waits, t->turn, TURN_TIMEOUT, &early) && !early)
+		glist_push_woken(ready, t->g);
+}
+
+int gort__wait_begin(struct m *m, struct wait *t, int64_t when)
+{
+	int err;
+
+	t->g = m ? m->g : NULL;
+	t->guest = m ? NULL : gort__guest();
+	t->waits = m ? &m->g->waits : &t->guest->waits;
+	t->turn = next_turn(t->waits);
+	t->when = when;
+	if (!m)
+		note_clear(&t->guest->note);
+	store_relaxed(&t->waits->word, t->turn | (m ? TURN_PARKING : TURN_WAITING));
+	fence_light();
+	err = load_relaxed(&t->waits->ended);
+	if (err == 0 && m && when != GORT_FOREVER) {
+		t->timer =
+			(struct timer){ .when = when, .slot = TIMER_IDLE, .fire = deadline_fire };
+		err = gort__timer_add(m, &t->timer);
+	}
+	if (unlikely(err < 0))
+		store_relaxed(&t->waits->word, t->turn | TURN_RUNNING);
+	return err;
+}
+
+bool gort__wait_claim(struct wait *t)
+{
+	bool early;
+
+	return claim(t->waits, t->turn, TURN_DONE, &early);
+}
+
+/* Nobody touches t after this. */
+static void disarm(struct wait *t)
+{
+	if (t->g && t->when != GORT_FOREVER)
+		gort__timer_del(&t->timer);
+}
+
+void gort__wait_abandon(struct wait *t)
+{
+	disarm(t);
+}
+
+static void guest_sleep(struct wait *t, struct lock *held)
+{
+	bool early;
+
+	if (held)
+		lock_release(held);
+	gort__guest_leave();
+	if (!note_sleep(&t->guest->note, t->when) &&
+	    !claim(t->waits, t->turn, TURN_TIMEOUT, &early))
+		note_sleep(&t->guest->note, OS_FOREVER); /* who won is about to wake us */
+	gort__guest_enter();
+}
+
+returns_by_jump int gort__wait_sleep(struct wait *t, struct lock *held, enum g_why why)
+{
+	if (t->g)
+		gort__park(held, AFTER_PARK, why);
+	else
+		guest_sleep(t, held);
+	disarm(t);
+	switch (load_acquire(&t->waits->word) % TURN_STEP) {
+	case TURN_TIMEOUT:
+		return -ETIMEDOUT;
+	case TURN_CANCELED:
+		return load_relaxed(&t->waits->ended);
+	default:
+		return 0;
 	}
 }
 
-static void deadline_begin(struct deadline *d, struct g *g, int64_t when)
-{
-	d->timer = (struct timer){ .when = when, .slot = TIMER_IDLE, .fire = deadline_fire };
-	d->g = g;
-	d->turn = (load_relaxed(&g->word) & ~(uint64_t)(TURN_STEP - 1)) + TURN_STEP;
-	store_relaxed(&g->word, d->turn | TURN_PARKING);
-}
+/* ---- a wait in one queue ------------------------------------------------------------------------ */
 
-static returns_by_jump int wait_goroutine(struct m *m, struct waiter *w, int64_t when,
-					  enum g_why why)
+static void leave_queue(struct waiter *w)
 {
-	struct lock *lock = w->lock;
-	struct deadline d;
-
-	if (when == GORT_FOREVER) {
-		gort__park(lock, false, why);
-		return w->status;
-	}
-	deadline_begin(&d, w->g, when);
-	w->turn = d.turn;
-	if (unlikely(gort__timer_add(m, &d.timer) < 0)) {
-		waitq_remove(w);
-		store_relaxed(&w->g->word, d.turn);
-		lock_release(lock);
-		return -ENOMEM;
-	}
-	gort__park(lock, true, why);
-	if (gort__timer_del(&d.timer))
-		return w->status; /* it had not fired: an ender won, and took w out */
-	lock_acquire(lock);       /* fired or firing; who has won shows in queue and status */
+	lock_acquire(w->lock);
 	if (w->queue)
 		waitq_remove(w);
-	lock_release(lock);
-	return w->status;
+	lock_release(w->lock);
 }
 
-static int wait_guest(struct waiter *w, int64_t when)
+static returns_by_jump int wait_turn(struct m *m, struct waiter *w, struct waitq *q, int64_t when,
+				     enum g_why why, bool front)
 {
-	struct guest *guest = w->guest;
-	struct lock *lock = w->lock;
-	uint64_t word;
+	struct wait t;
+	int err = gort__wait_begin(m, &t, when);
 
-	lock_release(lock);
-	gort__guest_leave();
-	if (!note_sleep(&guest->note, when)) {
-		word = w->turn | TURN_WAITING;
-		if (!cas_acq_rel(&guest->word, &word, w->turn | TURN_DONE)) {
-			note_sleep(&guest->note,
-				   OS_FOREVER); /* an ender won, and is about to wake us */
-		} else {
-			lock_acquire(lock);
-			if (w->queue)
-				waitq_remove(w);
-			lock_release(lock);
-		}
+	if (err < 0) {
+		lock_release(w->lock);
+		return err;
 	}
-	gort__guest_enter();
-	return w->status;
-}
-
-returns_by_jump int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t when,
-			       enum g_why why, bool front)
-{
-	struct m *m = m_self();
-	struct guest guest;
-	int status;
-
-	w->lock = lock;
-	w->turn = 0;
-	w->status = -ETIMEDOUT;
+	w->turn = t.turn;
 	if (front)
 		waitq_push_front(q, w);
 	else
 		waitq_push(q, w);
-	if (unlikely(!m)) {
-		w->g = NULL;
-		w->guest = &guest;
-		note_clear(&guest.note);
-		if (when != GORT_FOREVER)
-			w->turn = TURN_STEP;
-		guest.word = w->turn | TURN_WAITING;
-		return wait_guest(w, when);
+	if (t.g)
+		t.g->waiting = w;
+	err = gort__wait_sleep(&t, w->lock, why);
+	if (t.g)
+		t.g->waiting = NULL;
+	if (err == 0)
+		return w->status;
+	leave_queue(w);
+	return err;
+}
+
+/* Its enders all hold the lock. */
+static returns_by_jump int wait_sure(struct m *m, struct waiter *w, struct waitq *q, enum g_why why,
+				     bool front)
+{
+	w->turn = 0;
+	if (front)
+		waitq_push_front(q, w);
+	else
+		waitq_push(q, w);
+	if (m) {
+		w->g->waiting = w;
+		gort__park(w->lock, AFTER_UNLOCK, why);
+		w->g->waiting = NULL;
+	} else {
+		note_clear(&w->guest->note);
+		lock_release(w->lock);
+		gort__guest_leave();
+		note_sleep(&w->guest->note, OS_FOREVER);
+		gort__guest_enter();
 	}
-	w->g = m->g;
-	w->guest = NULL;
-	w->g->waiting = w;
-	status = wait_goroutine(m, w, when, why);
-	w->g->waiting = NULL;
-	return status;
+	return w->status;
+}
+
+returns_by_jump int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t when,
+			       enum g_why why, int flags)
+{
+	struct m *m = m_self();
+
+	w->lock = lock;
+	w->g = m ? m->g : NULL;
+	w->guest = m ? NULL : gort__guest();
+	w->early = false;
+	if (flags & WAIT_SURE)
+		return wait_sure(m, w, q, why, flags & WAIT_FRONT);
+	if (unlikely(waits_of(w)->bound))
+		when = deadline_of(gort__local(), when);
+	else if (when == GORT_FOREVER)
+		return wait_sure(m, w, q, why, flags & WAIT_FRONT);
+	return wait_turn(m, w, q, when, why, flags & WAIT_FRONT);
+}
+
+/* A light wait whose context has ended, but maybe an ender was faster. The lock is taken in any case: who
+ * released it for us may not have done so yet. */
+rare int gort__light_canceled(struct waiter *w)
+{
+	if (load_acquire(&w->g->waits.word) % TURN_STEP != TURN_CANCELED)
+		return w->status;
+	leave_queue(w);
+	return load_relaxed(&w->g->waits.ended);
 }
 
 returns_by_jump int gort__wait_deadline(int64_t when, enum g_why why)
 {
 	struct m *m = m_self();
-	struct deadline d;
-	struct note note;
+	struct wait t;
+	int err;
 
-	if (!m) {
-		note_clear(&note);
-		gort__guest_leave();
-		note_sleep(&note, when);
-		gort__guest_enter();
-		return -ETIMEDOUT;
-	}
-	if (when == GORT_FOREVER) {
-		gort__park(NULL, false, why); /* nobody will ever ready it */
-		gort__fatal("internal error: a goroutine that waits for nothing was woken");
-	}
-	deadline_begin(&d, m->g, when);
-	if (unlikely(gort__timer_add(m, &d.timer) < 0)) {
-		store_relaxed(&m->g->word, d.turn);
-		return -ENOMEM;
-	}
-	gort__park(NULL, true, why);
-	/* It has fired, since nothing else ends this wait, and touches d no more after its CAS. */
-	return -ETIMEDOUT;
+	err = gort__wait_begin(m, &t, deadline_of(gort__local(), when));
+	if (err == 0)
+		err = gort__wait_sleep(&t, NULL, why);
+	return err;
 }
 
 /* No M runs and no guest is inside, so nothing moves: a queued node's object is alive, since its
  * queue would have been emptied or found in use otherwise. */
 void gort__wait_withdraw(struct g *g)
 {
-	struct waiter *w = g->waiting;
-
-	if (!w || !w->queue)
-		return;
-	lock_acquire(w->lock);
-	waitq_remove(w);
-	lock_release(w->lock);
+	for (size_t i = 0; g->waiting && i < g->waiting_count; i++)
+		if (g->waiting[i].queue)
+			leave_queue(&g->waiting[i]);
 }
 
 /* All nodes of goroutines are out of their queues: only guests can be woken. */

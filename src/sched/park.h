@@ -7,27 +7,45 @@
  * left (m->after). Enders take a node out of the queue under the same lock, so that a wait that
  * only they can end has one winner without further ado (turn 0).
  *
- * A wait that somebody else can end as well (a deadline's timer; later a context) has a turn: a
- * number that its wait word, which lies in the G, holds together with one of four states:
+ * A wait that somebody else can end as well has a turn: a number that its wait word, which lies in the
+ * struct waits of the G or guest, holds together with a state. Two kinds:
+ *
+ * (A) A deadline's timer, or the enders of several objects (select). All decide by CAS:
  *
  *   {turn, PARKING}  stored by the waiter before anything is armed
  *        |  \ ender's CAS (1a): it has won, and does not ready the G, whose stack is in use
- *        |   +--------------------------------------------------> {turn, DONE}
+ *        |   +--------------------------------------------> {turn, DONE}, TIMEOUT or CANCELED
  *        v resumer's CAS (2), once the stack is left                   ^
  *   {turn, WAITING} ---- ender's CAS (1b): it has won, and readies ----+
  *
- *   The resumer whose CAS (2) fails (the state is DONE) readies the G itself.
+ *   The resumer whose CAS (2) fails (the state is another) readies the G itself.
  *
- *  1. Of all enders of one turn, one CAS succeeds; turns are never used twice in the life of a G's
- *     memory, so a late ender of an earlier wait fails as well.
- *  2. A G is made runnable by exactly one: the ender of (1b), or the resumer whose (2) failed.
- *  3. Enders that hold the object's lock never meet PARKING: the lock is released after (2). So
- *     they may write the result (status, element) after they have won and before they ready.
- *     Enders without the lock (timers) write nothing: the waiter has preset what they mean.
+ * (B) Light: one object, and a context that may end (ctx.c). The frequent side has plain stores only:
+ *
+ *   {turn, LIGHT_PARKING}  the waiter's store (3), a light fence, then it looks at ended (4)
+ *        v resumer's store (5), under the object's lock; a light fence, then it looks at ended (6)
+ *   {turn, LIGHT_WAITING} ---- canceller's CAS (9), or the resumer's at (6) ----> {turn, CANCELED}
+ *
+ *   The object's ender, under its lock: stores taken = turn (7), a light fence, looks at ended (8).
+ *   Not set: it has won. Set: it must win by CAS from LIGHT_WAITING to DONE.
+ *   The canceller stores ended, makes a full fence on every thread (os_membarrier), then looks:
+ *   LIGHT_PARKING is the resumer's business, who comes to (6) later and sees ended. LIGHT_WAITING and
+ *   taken != turn: it tries (9). An ender whose (8) saw nothing did (7) before the barrier, so the
+ *   canceller sees taken and leaves it alone; every later ender decides by CAS.
+ *
+ *  1. Of all enders of one turn, one wins; turns are never used twice in the life of a G's memory, so a
+ *     late ender of an earlier wait fails as well.
+ *  2. A G is made runnable by exactly one: the ender of (1b), the winner of (7..9), or the resumer
+ *     whose (2) failed or whose CAS at (6) succeeded.
+ *  3. Enders that hold the one object's lock never meet PARKING: the lock is released after (2) or (5).
+ *     Those of a select may. Either way they write the result (status, element) after they have won
+ *     and before they release the lock; who meets PARKING wakes nobody (waiter_early), and the
+ *     waiter sees the result when it has taken that lock again.
+ *     Enders without the lock (timers, cancellers) write nothing: the word tells.
  *  4. A timer's node is removed by the waiter before it returns, under the heap's lock, and fires
  *     under that lock: so it is never touched after the stack that it lies on is gone.
- *  5. Guests have a word and a note of their own, on their stack. There is no PARKING: a guest that
- *     waits blocks its thread. Its own time-out claims the turn as an ender does.
+ *  5. A guest's struct waits and note are thread-local. There is no PARKING: a guest that waits blocks
+ *     its thread. Its own time-out claims the turn as an ender does.
  *
  * Spinning until the G has left its stack, instead of PARKING, would let two Ms wait in a circle.
  *
@@ -38,14 +56,8 @@
 
 #include "sched/sched.h"
 
-enum { TURN_RUNNING, TURN_PARKING, TURN_WAITING, TURN_DONE, TURN_STEP };
-
-struct waitq {
-	struct waiter *head, *tail;
-};
-
 struct guest {
-	uint64_t word;
+	struct waits waits;
 	struct note note;
 };
 
@@ -55,10 +67,11 @@ struct waiter {
 	struct lock *lock;          /* fixed during the wait */
 	struct g *g;                /* fixed: NULL for a guest */
 	struct guest *guest;        /* fixed: NULL for a goroutine */
-	uint64_t turn;              /* fixed: 0 if only holders of lock end it */
-	void *elem;                 /* what the object needs: a channel's element ... */
-	int64_t since;              /* ... when the wait began, for a mutex */
-	int status;                 /* the call's result; the winner writes it */
+	uint64_t turn; /* 0 if only holders of lock end it; a light one has TURN_LIGHT */
+	void *elem;    /* what the object needs: a channel's element ... */
+	int64_t since; /* ... when the wait began, for a mutex */
+	int status;    /* the call's result; the winner writes it */
+	bool early;    /* under lock: it was won while PARKING */
 };
 
 static inline void waitq_push(struct waitq *q, struct waiter *w)
@@ -69,7 +82,7 @@ static inline void waitq_push(struct waitq *q, struct waiter *w)
 	if (q->tail)
 		q->tail->next = w;
 	else
-		q->head = w;
+		store_relaxed(&q->head, w);
 	q->tail = w;
 }
 
@@ -82,7 +95,7 @@ static inline void waitq_push_front(struct waitq *q, struct waiter *w)
 		q->head->prev = w;
 	else
 		q->tail = w;
-	q->head = w;
+	store_relaxed(&q->head, w);
 }
 
 static inline void waitq_remove(struct waiter *w)
@@ -92,7 +105,7 @@ static inline void waitq_remove(struct waiter *w)
 	if (w->prev)
 		w->prev->next = w->next;
 	else
-		q->head = w->next;
+		store_relaxed(&q->head, w->next);
 	if (w->next)
 		w->next->prev = w->prev;
 	else
@@ -100,15 +113,36 @@ static inline void waitq_remove(struct waiter *w)
 	w->queue = NULL;
 }
 
+static inline struct waits *waits_of(struct waiter *w)
+{
+	return w->g ? &w->g->waits : &w->guest->waits;
+}
+
+bool gort__claim(struct waiter *w); /* of kind (A) */
+
 /* Become the one who ends w's wait. Under w's lock. */
 static inline bool waiter_claim(struct waiter *w)
 {
+	struct waits *s;
 	uint64_t word;
 
-	if (w->turn == 0)
+	if (likely(w->turn == 0))
 		return true;
-	word = w->turn | TURN_WAITING;
-	return cas_acq_rel(w->g ? &w->g->word : &w->guest->word, &word, w->turn | TURN_DONE);
+	if (!(w->turn & TURN_LIGHT))
+		return gort__claim(w);
+	s = &w->g->waits;
+	store_relaxed(&s->taken, w->turn); /* step 7 */
+	fence_light();
+	if (likely(load_relaxed(&s->ended) == 0)) /* step 8 */
+		return true;
+	word = w->turn - TURN_LIGHT + TURN_LIGHT_WAITING;
+	return cas_acq_rel(&s->word, &word, w->turn - TURN_LIGHT + TURN_DONE);
+}
+
+/* Asked by who has won, before it releases the lock: if true, w must not be woken. */
+static inline bool waiter_early(const struct waiter *w)
+{
+	return unlikely(w->early);
 }
 
 /* Take the first waiter that can still be won out of q. Under the lock. */
@@ -124,7 +158,8 @@ static inline struct waiter *waitq_claim(struct waitq *q)
 	return NULL;
 }
 
-/* Wake a claimed waiter whose result is written. The last touch of w. With or without the lock. */
+/* Wake a claimed waiter whose result is written, and who is not early. The last touch of w. With or
+ * without the lock. */
 static inline void waiter_wake(struct m *m, struct waiter *w)
 {
 	if (likely(w->g != NULL))
@@ -133,23 +168,28 @@ static inline void waiter_wake(struct m *m, struct waiter *w)
 		note_wake(&w->guest->note);
 }
 
-/* As waiter_wake, with the result, but goroutines are collected: for gort__ready_list. */
+/* As waiter_wake, with the result, but goroutines are collected: for gort__ready_list. Under the lock. */
 static inline void waiter_end(struct waiter *w, int status, struct glist *gs)
 {
 	w->status = status;
+	if (waiter_early(w))
+		return;
 	if (w->g)
 		glist_push_woken(gs, w->g);
 	else
 		note_wake(&w->guest->note);
 }
 
+enum { WAIT_BACK, WAIT_FRONT = 1, WAIT_SURE = 2 };
+
 /* Wait: queue w (elem and the like filled in by the caller) on q, release lock, return when someone
- * has ended the wait or the deadline has passed. lock is held by the caller, and is not held any
- * more on return. Gives w->status as the ender set it, -ETIMEDOUT, or -ENOMEM (no memory for the
- * deadline; it has not waited). On return w is in no queue. front: before all others.
+ * has ended the wait, the deadline has passed, or the caller's context or own deadline has ended. lock is
+ * held by the caller, and is not held any more on return. Gives w->status as the ender set it,
+ * -ETIMEDOUT, -ECANCELED, or -ENOMEM (no memory for the deadline; it has not waited). On return w is
+ * in no queue. flags: WAIT_FRONT before all others; WAIT_SURE is not cancellable.
  * Blocks; may resume on another M. */
 int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t deadline,
-	       enum g_why why, bool front);
+	       enum g_why why, int flags);
 
 /* A call with this deadline must not wait. */
 static inline bool deadline_passed(int64_t deadline)
@@ -157,8 +197,37 @@ static inline bool deadline_passed(int64_t deadline)
 	return deadline != GORT_FOREVER && (deadline == GORT_NOW || deadline <= os_now());
 }
 
-/* Wait for nobody: until the deadline. */
+/* Wait for nobody: until the deadline (-ETIMEDOUT), or as gort__wait. */
 int gort__wait_deadline(int64_t deadline, enum g_why why);
+
+/* The parts of it, for waits of kind (A) on several objects (select.c).
+ *   begin   a turn, PARKING or a guest's WAITING, and a timer if when is not GORT_FOREVER. -ENOMEM, or
+ *           how the context has ended: no turn then. Whoever has begun calls sleep, or abandon.
+ *   claim   become the ender of one's own turn. False: another was faster.
+ *   sleep   with held released (may be NULL) until somebody has ended it: 0 an ender, -ETIMEDOUT,
+ *           -ECANCELED. Nodes of this turn may still be queued.
+ *   abandon after claim: no sleep. */
+struct wait {
+	struct timer timer;
+	struct waits *waits;
+	struct g *g;         /* NULL: a guest */
+	struct guest *guest; /* NULL: a goroutine */
+	uint64_t turn;
+	int64_t when;
+};
+int gort__wait_begin(struct m *m, struct wait *t, int64_t when);
+bool gort__wait_claim(struct wait *t);
+int gort__wait_sleep(struct wait *t, struct lock *held, enum g_why why);
+void gort__wait_abandon(struct wait *t);
+
+/* The earlier of a call's deadline and its caller's own (gort_set_deadline). */
+static inline int64_t deadline_of(const struct local *l, int64_t when)
+{
+	return unlikely(l->deadline) && l->deadline < when ? l->deadline : when;
+}
+
+/* The calling thread's, if it is a guest. */
+struct guest *gort__guest(void);
 
 /* At the runtime's end, on a goroutine that will never run again: out of its queue. */
 void gort__wait_withdraw(struct g *g);

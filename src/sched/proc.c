@@ -196,21 +196,38 @@ void gort__g_start(struct m *m, struct g *g)
 
 /* ---- switching ------------------------------------------------------------------------------ */
 
+/* park.h, step 2. */
+static void after_park(struct m *m, struct g *g)
+{
+	uint64_t word = (load_relaxed(&g->waits.word) & ~(uint64_t)(TURN_STEP - 1)) | TURN_PARKING;
+	bool waits = cas_acq_rel(&g->waits.word, &word, word - TURN_PARKING + TURN_WAITING);
+
+	if (m->after_lock)
+		lock_release(m->after_lock);
+	if (!waits)
+		gort__ready(m, g);
+}
+
+/* park.h, step 6. */
+rare void gort__light_ended(struct m *m, struct g *g, struct lock *lock)
+{
+	uint64_t word = load_relaxed(&g->waits.word);
+	bool mine = word % TURN_STEP == TURN_LIGHT_WAITING &&
+		cas_acq_rel(&g->waits.word, &word, word - TURN_LIGHT_WAITING + TURN_CANCELED);
+
+	lock_release(lock);
+	if (mine)
+		gort__ready(m, g);
+}
+
 /* What switch.h leaves to a call. */
 noinline void gort__after_switch_slow(struct m *m, enum after_kind kind)
 {
 	struct g *g = m->after_g;
-	uint64_t word;
 
 	switch (kind) {
-	case AFTER_PARK: /* park.h, step (2) */
-		word = (load_relaxed(&g->word) & ~(uint64_t)(TURN_STEP - 1)) | TURN_PARKING;
-		if (cas_acq_rel(&g->word, &word, word - TURN_PARKING + TURN_WAITING))
-			g = NULL;
-		if (m->after_lock)
-			lock_release(m->after_lock);
-		if (g)
-			gort__ready(m, g);
+	case AFTER_PARK:
+		after_park(m, g);
 		break;
 	case AFTER_YIELD:
 		g_set_state(g, G_RUNNABLE);
@@ -220,17 +237,18 @@ noinline void gort__after_switch_slow(struct m *m, enum after_kind kind)
 	case AFTER_DEAD:
 		stack_put(m, g);
 		break;
+	case AFTER_LIGHT:
 	case AFTER_UNLOCK:
 	case AFTER_NOTHING:
 		break;
 	}
 }
 
-returns_by_jump void gort__park(struct lock *held, bool racy, enum g_why why)
+returns_by_jump void gort__park(struct lock *held, enum after_kind after, enum g_why why)
 {
 	struct m *m = m_self();
 
-	park(m, m->g, held, racy, why);
+	park(m, m->g, held, after, why);
 }
 
 /* What was spawned goes before the ring: two that yield to each other would keep it waiting. */

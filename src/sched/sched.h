@@ -56,6 +56,7 @@ enum g_why {
 	WHY_MUTEX,
 	WHY_WAITGROUP,
 	WHY_JOIN,
+	WHY_SELECT,
 	WHY_FOREVER
 };
 
@@ -65,12 +66,40 @@ struct local {
 	struct defer *defers;       /* newest first */
 	struct try_frame *tries;    /* innermost first */
 	struct local_value *values; /* by key; NULL: none yet */
+	int64_t deadline;           /* of every cancellable call, or 0: none */
 	uint32_t value_count;
 	bool panicked; /* no try caught it, and on_panic returned */
 };
 
 /* One wait of a G or guest, in one queue; it lies on the waiting stack. See park.h. */
 struct waiter;
+
+struct waitq {
+	struct waiter *head; /* atomic, written under the object's lock: select looks without */
+	struct waiter *tail;
+};
+
+/* States of a wait word, and TURN_LIGHT, a mark in a waiter's turn. */
+enum {
+	TURN_RUNNING,
+	TURN_PARKING,
+	TURN_WAITING,
+	TURN_LIGHT_PARKING,
+	TURN_LIGHT_WAITING,
+	TURN_DONE,
+	TURN_CANCELED,
+	TURN_TIMEOUT,
+	TURN_STEP = 8,
+	TURN_LIGHT = 1
+};
+
+/* What a G's or guest's waits share. See park.h. */
+struct waits {
+	uint64_t word;  /* atomic: turn and state */
+	uint64_t taken; /* atomic: the light wait that its object's ender took last */
+	int32_t ended;  /* atomic: how its context has ended: 0, -ECANCELED, -ETIMEDOUT */
+	bool bound;     /* owner: it has a context that may end, or a deadline of its own */
+};
 
 struct g {
 	/* What every switch and wait touches. */
@@ -79,9 +108,10 @@ struct g {
 	uint32_t state;         /* atomic: enum g_state */
 	uint16_t why;           /* atomic: enum g_why */
 	bool unguarded;         /* fixed: its stack has a canary instead of a guard */
-	uint64_t word;          /* atomic: the wait word, see park.h */
-	struct waiter *waiting; /* owner: the node it waits by, for withdrawal at the end */
-	gort_func fn;           /* owner */
+	struct waits waits;     /* see park.h */
+	struct waiter *waiting; /* owner: the nodes it waits by, for withdrawal at the end */
+	size_t waiting_count;
+	gort_func fn; /* owner */
 	void *arg;
 	/* What its start and end touch as well. */
 	uint64_t id;            /* fixed for one life */
@@ -123,7 +153,7 @@ static inline const char *g_label(const struct g *g, char label[LABEL_SIZE])
 #include "sched/glist.h"
 
 /* What whoever runs next on the M does first. */
-enum after_kind { AFTER_NOTHING, AFTER_UNLOCK, AFTER_PARK, AFTER_YIELD, AFTER_DEAD };
+enum after_kind { AFTER_NOTHING, AFTER_UNLOCK, AFTER_LIGHT, AFTER_PARK, AFTER_YIELD, AFTER_DEAD };
 
 struct m {
 	/* owner */
@@ -326,7 +356,7 @@ void gort__g_start(struct m *m, struct g *g); /* queue a new one; m NULL: from a
 void gort__ready(struct m *m, struct g *g);
 void gort__ready_list(struct m *m, struct glist *list); /* many, RUNNABLE already */
 void gort__global_put(struct glist *list);              /* the same, for any P */
-void gort__park(struct lock *held, bool racy, enum g_why why);
+void gort__park(struct lock *held, enum after_kind after, enum g_why why);
 void gort__yield(struct m *m);
 void gort__wake_p(void);
 

@@ -23,8 +23,8 @@
  * Guards cost no mapping each where the kernel has MADV_GUARD_INSTALL; where none can be made, a
  * canary word at the low end is checked at each switch.
  *
- * Invariant: everything in a G but chunk, slot, low, stack_size, unguarded, word is set anew by
- * gort__g_new; word's turns go on across lives while the page is warm. A cold G's word starts at 0
+ * Invariant: everything in a G but chunk, slot, low, stack_size, unguarded, and the turns of waits is set anew by
+ * gort__g_new; turns go on across lives while the page is warm. A cold G's word starts at 0
  * again, which is sound: no wait of an earlier life is armed any more (park.h, 4).
  */
 #include "sched/stack.h"

@@ -59,6 +59,21 @@ static inline struct g *pick(struct p *p)
 	return g ? g : deque_pop(&p->deque);
 }
 
+void gort__light_ended(struct m *m, struct g *g, struct lock *lock);
+
+/* park.h, steps 5 and 6. */
+static inline void after_light(struct m *m, struct g *g, struct lock *lock)
+{
+	uint64_t word = load_relaxed(&g->waits.word);
+
+	store_release(&g->waits.word, word - TURN_LIGHT_PARKING + TURN_LIGHT_WAITING);
+	fence_light();
+	if (unlikely(load_relaxed(&g->waits.ended)))
+		gort__light_ended(m, g, lock);
+	else
+		lock_release(lock);
+}
+
 /* On whatever runs next on m: finish what the one before left to do. */
 static inline void after_switch(struct m *m)
 {
@@ -67,6 +82,8 @@ static inline void after_switch(struct m *m)
 	m->after = AFTER_NOTHING;
 	if (likely(kind == AFTER_UNLOCK))
 		lock_release(m->after_lock);
+	else if (kind == AFTER_LIGHT)
+		after_light(m, m->after_g, m->after_lock);
 	else if (kind != AFTER_NOTHING)
 		gort__after_switch_slow(m, kind);
 }
@@ -89,7 +106,7 @@ static inline void check_stack(struct g *g)
 
 /* From the running g to next, or to g0 if next is NULL. Returns when g is resumed, maybe on
  * another M. m->after is set. */
-static inline void switch_away(struct m *m, struct g *g, struct g *next)
+static inlined void switch_away(struct m *m, struct g *g, struct g *next)
 {
 	check_stack(g);
 	if (likely(next != NULL)) {
@@ -104,32 +121,57 @@ static inline void switch_away(struct m *m, struct g *g, struct g *next)
 	after_switch(m_self());
 }
 
-/* racy: the wait has a turn (park.h). held: released once the stack is left; may be NULL. */
-static inline void park(struct m *m, struct g *g, struct lock *held, bool racy, enum g_why why)
+/* held: released once the stack is left; may be NULL. after: UNLOCK, LIGHT or PARK. */
+static inlined void park(struct m *m, struct g *g, struct lock *held, enum after_kind after,
+			 enum g_why why)
 {
 	must_checked(m->after == AFTER_NOTHING);
 	store_relaxed(&g->why, (uint16_t)why);
 	g_set_state(g, G_WAITING);
 	m->after_g = g;
 	m->after_lock = held;
-	m->after = racy ? AFTER_PARK : held ? AFTER_UNLOCK : AFTER_NOTHING;
+	m->after = after;
 	switch_away(m, g, pick(m->p));
 }
 
+/* park.h, steps 3 and 4. 0, or how the context has ended. */
+static inline int light_begin(struct g *g, struct waiter *w)
+{
+	uint64_t turn = (load_relaxed(&g->waits.word) & ~(uint64_t)(TURN_STEP - 1)) + TURN_STEP;
+
+	store_relaxed(&g->waits.word, turn | TURN_LIGHT_PARKING);
+	fence_light();
+	w->turn = turn | TURN_LIGHT;
+	return load_relaxed(&g->waits.ended);
+}
+
+int gort__light_canceled(struct waiter *w);
+
 /* gort__wait of a goroutine without a deadline. */
-static inline int wait_here(struct m *m, struct waiter *w, struct waitq *q, struct lock *lock,
-			    enum g_why why)
+static inlined int wait_here(struct m *m, struct waiter *w, struct waitq *q, struct lock *lock,
+			     enum g_why why)
 {
 	struct g *g = m->g;
+	bool light = unlikely(g->waits.bound);
+	int err;
 
+	if (light && g->local.deadline)
+		return gort__wait(w, q, lock, GORT_FOREVER, why, WAIT_BACK);
 	w->lock = lock;
 	w->g = g;
 	w->guest = NULL;
 	w->turn = 0;
+	w->early = false;
+	if (light && unlikely((err = light_begin(g, w)) != 0)) {
+		lock_release(lock);
+		return err;
+	}
 	waitq_push(q, w);
 	g->waiting = w;
-	park(m, g, lock, false, why);
+	park(m, g, lock, light ? AFTER_LIGHT : AFTER_UNLOCK, why);
 	g->waiting = NULL;
+	if (light && unlikely(load_relaxed(&g->waits.ended)))
+		return gort__light_canceled(w);
 	return w->status;
 }
 

@@ -76,6 +76,16 @@ static inline void buffer_take(struct gort_chan *c, void *elem)
 	store_relaxed(&c->count, c->count - 1);
 }
 
+/* Release the lock, then wake w. */
+static inline void wake_after(struct m *m, struct gort_chan *c, struct waiter *w)
+{
+	bool early = waiter_early(w);
+
+	lock_release(&c->lock);
+	if (!early)
+		waiter_wake(m, w);
+}
+
 static int end_of_wait(int64_t deadline)
 {
 	return deadline == GORT_NOW ? -EAGAIN : -ETIMEDOUT;
@@ -105,7 +115,7 @@ static rare int send_wait(struct gort_chan *c, const void *elem, int64_t deadlin
 		return end_of_wait(deadline);
 	}
 	w.elem = (void *)(uintptr_t)elem;
-	return gort__wait(&w, &c->sendq, &c->lock, deadline, WHY_SEND, false);
+	return gort__wait(&w, &c->sendq, &c->lock, deadline, WHY_SEND, WAIT_BACK);
 }
 
 static returns_by_jump int send_park(struct m *m, struct gort_chan *c, const void *elem)
@@ -129,8 +139,7 @@ static noinline int send_locked(struct m *m, struct gort_chan *c, const void *el
 		if (likely(w->elem != NULL))
 			copy_elem(w->elem, elem, c->elem_size);
 		w->status = 0;
-		lock_release(&c->lock);
-		waiter_wake(m, w);
+		wake_after(m, c, w);
 	} else if (c->count < c->capacity) {
 		buffer_put(c, elem);
 		lock_release(&c->lock);
@@ -197,7 +206,7 @@ static rare int recv_wait(struct gort_chan *c, void *elem, int64_t deadline)
 		return end_of_wait(deadline);
 	}
 	w.elem = elem;
-	return gort__wait(&w, &c->recvq, &c->lock, deadline, WHY_RECV, false);
+	return gort__wait(&w, &c->recvq, &c->lock, deadline, WHY_RECV, WAIT_BACK);
 }
 
 /* A sender waits: its value goes to the receiver, or behind the buffer's when that has some. */
@@ -228,8 +237,7 @@ static noinline int recv_locked(struct m *m, struct gort_chan *c, void *elem, in
 
 	if (c->sendq.head != NULL && (w = waitq_claim(&c->sendq)) != NULL) {
 		recv_from_sender(c, w, elem);
-		lock_release(&c->lock);
-		waiter_wake(m, w);
+		wake_after(m, c, w);
 	} else if (c->count) {
 		buffer_take(c, elem);
 		lock_release(&c->lock);

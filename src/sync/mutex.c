@@ -97,7 +97,7 @@ static void tidy(gort_mutex *m, struct lock *lot)
 	lock_release(lot);
 }
 
-static noinline int lock_slow(gort_mutex *m, int64_t deadline)
+static noinline int lock_slow(gort_mutex *m, int64_t deadline, int flags)
 {
 	struct lock *lot = gort__lot_lock(m);
 	struct waiter w;
@@ -120,7 +120,8 @@ static noinline int lock_slow(gort_mutex *m, int64_t deadline)
 		}
 		w.elem = m;
 		w.since = since ? since : (since = os_now());
-		err = gort__wait(&w, queue_of(m), lot, deadline, WHY_MUTEX, own != 0);
+		err = gort__wait(&w, queue_of(m), lot, deadline, WHY_MUTEX,
+				 flags | (own ? WAIT_FRONT : WAIT_BACK));
 		if (err == HANDED_OVER)
 			return 0;
 		if (err != TRY_AGAIN) {
@@ -138,7 +139,7 @@ GORT_API void gort_mutex_lock(gort_mutex *m)
 	if (likely(lock_free_one(m, "gort_mutex_lock")))
 		return;
 	self = rt_enter();
-	lock_slow(m, GORT_FOREVER);
+	lock_slow(m, GORT_FOREVER, WAIT_SURE);
 	rt_leave(self);
 }
 
@@ -155,7 +156,7 @@ GORT_API int gort_mutex_lock_until(gort_mutex *m, int64_t deadline)
 	if (likely(lock_free_one(m, "gort_mutex_lock_until")))
 		return 0;
 	self = rt_enter();
-	err = lock_slow(m, deadline);
+	err = lock_slow(m, deadline, 0);
 	rt_leave(self);
 	return err;
 }

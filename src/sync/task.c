@@ -134,7 +134,7 @@ GORT_API int gort_join_until(gort_task *t, int *result, int64_t deadline)
 			lock_release(lot);
 			err = -ETIMEDOUT;
 		} else {
-			err = gort__wait(&w, &t->joiners, lot, deadline, WHY_JOIN, false);
+			err = gort__wait(&w, &t->joiners, lot, deadline, WHY_JOIN, WAIT_BACK);
 			m = m_self();
 		}
 	}

@@ -33,7 +33,7 @@ GORT_API int gort_sleep_until(int64_t deadline)
 	m = rt_enter();
 	err = gort__wait_deadline(deadline, WHY_SLEEP);
 	rt_leave(m);
-	return err == -ENOMEM ? err : 0;
+	return err == -ETIMEDOUT && deadline <= os_now() ? 0 : err;
 }
 
 GORT_API int gort_sleep(int64_t duration)

@@ -108,7 +108,7 @@ GORT_API int gort_waitgroup_wait_until(gort_waitgroup *g, int64_t deadline)
 	m = rt_enter();
 	lock_acquire(lot);
 	if (announce(g))
-		err = gort__wait(&w, queue_of(g), lot, deadline, WHY_WAITGROUP, false);
+		err = gort__wait(&w, queue_of(g), lot, deadline, WHY_WAITGROUP, WAIT_BACK);
 	else
 		lock_release(lot);
 	rt_leave(m);
