@@ -224,6 +224,34 @@ size_t gort_chan_cap(const gort_chan *c);
 		call((c).chan, &v);                                                   \
 	})
 
+/* ---- select --------------------------------------------------------------------- */
+
+typedef struct gort_case {
+	int op;                    /* GORT_OP_* */
+	int events;                /* of FD */
+	union {
+		gort_chan *chan;   /* of RECV and SEND; NULL: never ready */
+		gort_task *task;   /* of TASK: ready once it has ended (gort_join then gives its result) */
+		int fd;            /* of FD */
+		int64_t deadline;  /* of TIME: ready from then on */
+	};
+	void *elem;                /* source of a SEND, destination of a RECV (or NULL: discard) */
+	int status;                /* out, of the chosen case: 0, or -EPIPE: the channel is closed */
+} gort_case;
+
+enum { GORT_OP_RECV, GORT_OP_SEND, GORT_OP_TASK, GORT_OP_FD, GORT_OP_TIME };
+#define GORT_CASE_RECV(c, ptr) ((gort_case){ .op = GORT_OP_RECV, .chan = (c), .elem = (ptr) })
+#define GORT_CASE_SEND(c, ptr) ((gort_case){ .op = GORT_OP_SEND, .chan = (c), .elem = (void *)(ptr) })
+#define GORT_CASE_TASK(t) ((gort_case){ .op = GORT_OP_TASK, .task = (t) })
+#define GORT_CASE_FD(f, ev) ((gort_case){ .op = GORT_OP_FD, .events = (ev), .fd = (f) })
+#define GORT_CASE_TIME(at) ((gort_case){ .op = GORT_OP_TIME, .deadline = (at) })
+
+/* Go's select. Wait until one of n cases can go on, do that one, return its index; among several ready, each
+ * is as likely. A channel may stand in several cases, in both directions. With GORT_NOW it never waits:
+ * -EAGAIN when none is ready. n = 0 waits for the deadline alone. -ETIMEDOUT; -EINVAL a bad op;
+ * -ENOSYS a GORT_OP_FD (not there yet); -ENOMEM (over 16 cases, or no memory for the deadline). */
+int gort_select(gort_case *cases, size_t n, int64_t deadline);
+
 /* ---- sync (zero value ready; never copied once used) ------------------------------ */
 
 typedef struct { uint32_t state_, sema_; void *wait_[2]; } gort_mutex;

@@ -170,6 +170,8 @@ static uint32_t collect_ms(void)
 static void drop_goroutine(struct g *g)
 {
 	gort__local_drop(&g->local);
+	if (g->waiting && g->waiting_count > WAITING_FEW)
+		mem_free(NULL, g->waiting, g->waiting_count * sizeof g->waiting[0]);
 	if (g->task)
 		gort__task_drop(g->task);
 }

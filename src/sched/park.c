@@ -85,7 +85,11 @@ bool gort__wait_claim(struct wait *t)
 {
 	bool early;
 
-	return claim(t->waits, t->turn, TURN_DONE, &early);
+	if (claim(t->waits, t->turn, TURN_DONE, &early))
+		return true;
+	if (t->guest)
+		note_sleep(&t->guest->note, OS_FOREVER); /* who won is about to wake us */
+	return false;
 }
 
 /* Nobody touches t after this. */
@@ -113,12 +117,8 @@ static void guest_sleep(struct wait *t, struct lock *held)
 	gort__guest_enter();
 }
 
-returns_by_jump int gort__wait_sleep(struct wait *t, struct lock *held, enum g_why why)
+int gort__wait_result(struct wait *t)
 {
-	if (t->g)
-		gort__park(held, AFTER_PARK, why);
-	else
-		guest_sleep(t, held);
 	disarm(t);
 	switch (load_acquire(&t->waits->word) % TURN_STEP) {
 	case TURN_TIMEOUT:
@@ -128,6 +128,15 @@ returns_by_jump int gort__wait_sleep(struct wait *t, struct lock *held, enum g_w
 	default:
 		return 0;
 	}
+}
+
+returns_by_jump int gort__wait_sleep(struct wait *t, struct lock *held, enum g_why why)
+{
+	if (t->g)
+		gort__park(held, AFTER_PARK, why);
+	else
+		guest_sleep(t, held);
+	return gort__wait_result(t);
 }
 
 /* ---- a wait in one queue ------------------------------------------------------------------------ */

@@ -202,11 +202,12 @@ int gort__wait_deadline(int64_t deadline, enum g_why why);
 
 /* The parts of it, for waits of kind (A) on several objects (select.c).
  *   begin   a turn, PARKING or a guest's WAITING, and a timer if when is not GORT_FOREVER. -ENOMEM, or
- *           how the context has ended: no turn then. Whoever has begun calls sleep, or abandon.
+ *           how the context has ended: no turn then. Whoever has begun calls sleep, or claim and then result or abandon.
  *   claim   become the ender of one's own turn. False: another was faster.
- *   sleep   with held released (may be NULL) until somebody has ended it: 0 an ender, -ETIMEDOUT,
- *           -ECANCELED. Nodes of this turn may still be queued.
- *   abandon after claim: no sleep. */
+ *   sleep   with held released (may be NULL) until somebody has ended it, then as result.
+ *   result  another has ended it: 0 an ender, -ETIMEDOUT, -ECANCELED. Nodes of this turn may still be
+ *           queued.
+ *   abandon after claim: no sleep, no result. */
 struct wait {
 	struct timer timer;
 	struct waits *waits;
@@ -218,6 +219,7 @@ struct wait {
 int gort__wait_begin(struct m *m, struct wait *t, int64_t when);
 bool gort__wait_claim(struct wait *t);
 int gort__wait_sleep(struct wait *t, struct lock *held, enum g_why why);
+int gort__wait_result(struct wait *t);
 void gort__wait_abandon(struct wait *t);
 
 /* The earlier of a call's deadline and its caller's own (gort_set_deadline). */

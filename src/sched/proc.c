@@ -425,14 +425,6 @@ static struct g *find_local(struct m *m, bool look_around)
 	return global_take(p, GLOBAL_BATCH);
 }
 
-static uint32_t random_next(struct m *m)
-{
-	m->random ^= m->random << 13;
-	m->random ^= m->random >> 17;
-	m->random ^= m->random << 5;
-	return m->random;
-}
-
 /* From victim into m's P: half of its ring, else the oldest of its deque, else (old only) runnext.
  * The first of it is the result. */
 static struct g *steal(struct m *m, struct p *victim, bool old)
@@ -480,7 +472,7 @@ static bool still_there(const struct sight *s)
 /* One round over all Ps, from a random one on. at_once: what lies there may be taken. */
 static struct g *steal_round(struct m *m, bool at_once, struct sight *sight)
 {
-	uint32_t n = load_acquire(&sched.p_count), start = random_next(m) % n;
+	uint32_t n = load_acquire(&sched.p_count), start = m_random(m) % n;
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct p *p = load_relaxed(&sched.all_p[(start + i) % n]);

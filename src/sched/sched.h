@@ -43,6 +43,7 @@
 #define TICKS 61 /* every so many picks the P looks at the global queue and its timers */
 #define NAME_SIZE 32
 #define ROW 15u
+#define WAITING_FEW 16u
 #define P_FREE 512 /* free goroutines that a P keeps */
 
 enum g_state { G_FREE, G_RUNNABLE, G_RUNNING, G_WAITING, G_DEAD };
@@ -110,7 +111,7 @@ struct g {
 	bool unguarded;         /* fixed: its stack has a canary instead of a guard */
 	struct waits waits;     /* see park.h */
 	struct waiter *waiting; /* owner: the nodes it waits by, for withdrawal at the end */
-	size_t waiting_count;
+	size_t waiting_count;   /* beyond WAITING_FEW they lie in memory of gort's allocator */
 	gort_func fn; /* owner */
 	void *arg;
 	/* What its start and end touch as well. */
@@ -316,6 +317,15 @@ static inline void rt_leave(struct m *m)
 		gort__guest_leave();
 }
 
+/* Xorshift: cheap, and good enough to spread and to choose by. */
+static inline uint32_t m_random(struct m *m)
+{
+	m->random ^= m->random << 13;
+	m->random ^= m->random >> 17;
+	m->random ^= m->random << 5;
+	return m->random;
+}
+
 /* The caches of whoever calls: NULL for guests. */
 static inline struct mem_cache *cache_of(struct m *m)
 {
@@ -426,6 +436,8 @@ void gort__local_end(struct local *l);  /* run all defers, then destructors */
 void gort__local_drop(struct local *l); /* free them */
 
 /* ---- sync/task.c */
+bool gort__task_ended(struct gort_task *t);
+bool gort__task_enlist(struct gort_task *t, struct waiter *w); /* as a joiner; false: it has ended */
 void gort__task_end(struct gort_task *t, int err);
 void gort__task_drop(struct gort_task *t);
 

@@ -2,8 +2,9 @@
  * chan.c - channels: Go's, with deadlines, for goroutines and plain threads alike.
  *
  *  1. Everything is under c->lock, but refs, and count and closed for those that only look.
- *  2. At least one of recvq and sendq is empty. If anyone waits to receive, the buffer is empty; if
- *     anyone waits to send, it is full.
+ *  2. If anyone waits to receive, the buffer is empty; if anyone waits to send, it is full. Nobody
+ *     waits to send while another waits to receive: a select that does both may stand in both queues,
+ *     and so may nodes of waits that have been won elsewhere. Those end nothing, and are dropped.
  *  3. A value moves by one copy: into the buffer, out of it, or from the sender's stack to the
  *     receiver's. Whoever takes a node out of a queue and has won its wait (waiter_claim) copies
  *     before it wakes.
@@ -17,27 +18,14 @@
  *
  * Callers: goroutines and guests. Blocking calls park the goroutine or block the thread.
  */
-#include "sched/park.h"
+#include "sync/chan.h"
+
 #include "sched/switch.h"
 
 #include <errno.h>
 #include <string.h>
 
 #define WAKE_BATCH 512 /* goroutines that close collects before it lets them run */
-
-struct gort_chan {
-	struct lock lock;
-	uint32_t refs;      /* atomic */
-	uint32_t closed;    /* atomic, written under lock */
-	size_t elem_size;   /* fixed */
-	size_t capacity;    /* fixed */
-	size_t count;       /* atomic, written under lock: elements in the buffer */
-	size_t head;        /* lock: where the next to receive lies */
-	struct waitq recvq; /* lock */
-	struct waitq sendq; /* lock */
-	void (*drop)(void *elem);
-	_Alignas(16) char buffer[];
-};
 
 /* The usual sizes without a call. */
 static inline void copy_elem(void *to, const void *from, size_t size)
@@ -298,6 +286,83 @@ GORT_API int gort_chan_recv_until(gort_chan *c, void *elem, int64_t deadline)
 	return err == -EAGAIN ? -ETIMEDOUT : err;
 }
 
+/* ---- for select ------------------------------------------------------------------------------- */
+
+/* As waitq_claim, but what belongs to own stays. */
+static struct waiter *claim_other(struct waitq *q, const struct waits *own)
+{
+	struct waiter *next;
+
+	for (struct waiter *w = q->head; w; w = next) {
+		next = w->next;
+		if (waits_of(w) == own)
+			continue;
+		waitq_remove(w);
+		if (waiter_claim(w))
+			return w;
+	}
+	return NULL;
+}
+
+static bool others_wait(const struct waitq *q, const struct waits *own)
+{
+	for (struct waiter *w = q->head; w; w = w->next)
+		if (waits_of(w) != own)
+			return true;
+	return false;
+}
+
+bool gort__chan_ready(struct gort_chan *c, bool send, const struct waits *own)
+{
+	if (c->closed)
+		return true;
+	if (send)
+		return c->count < c->capacity || others_wait(&c->recvq, own);
+	return c->count || others_wait(&c->sendq, own);
+}
+
+int gort__chan_send_now(struct gort_chan *c, const void *elem, const struct waits *own,
+			struct waiter **woken)
+{
+	struct waiter *w;
+
+	if (c->closed)
+		return -EPIPE;
+	w = claim_other(&c->recvq, own);
+	if (!w && c->count == c->capacity)
+		return -EAGAIN;
+	if (!w) {
+		buffer_put(c, elem);
+		return 0;
+	}
+	if (w->elem)
+		copy_elem(w->elem, elem, c->elem_size);
+	w->status = 0;
+	*woken = waiter_early(w) ? NULL : w;
+	return 0;
+}
+
+int gort__chan_recv_now(struct gort_chan *c, void *elem, const struct waits *own,
+			struct waiter **woken)
+{
+	struct waiter *w = claim_other(&c->sendq, own);
+
+	if (w) {
+		recv_from_sender(c, w, elem);
+		*woken = waiter_early(w) ? NULL : w;
+		return 0;
+	}
+	if (c->count) {
+		buffer_take(c, elem);
+		return 0;
+	}
+	if (!c->closed)
+		return -EAGAIN;
+	if (elem)
+		memset(elem, 0, c->elem_size);
+	return -EPIPE;
+}
+
 /* ---- make, close, drop ------------------------------------------------------------------------- */
 
 static size_t block_size(size_t elem_size, size_t capacity)
@@ -364,26 +429,24 @@ GORT_API void gort_chan_on_drop(gort_chan *c, void (*drop)(void *elem))
 	c->drop = drop;
 }
 
-/* Of one side, which is the only one that waits (2). Receivers find the buffer empty, so there is nothing
- * left for them. The first ones run while the last of many are still being woken. */
-static void end_waits(struct m *m, struct gort_chan *c, struct waitq *q)
+/* Receivers find the buffer empty (2), so there is nothing left for them. The first ones run while the
+ * last of many are still being woken. */
+static void end_waits(struct m *m, struct gort_chan *c, struct waitq *q, struct glist *woken)
 {
-	struct glist woken = { 0 };
 	struct waiter *w;
 
 	while ((w = waitq_claim(q)) != NULL) {
 		if (q == &c->recvq && w->elem)
 			memset(w->elem, 0, c->elem_size);
-		waiter_end(w, -EPIPE, &woken);
-		if (unlikely(woken.count == WAKE_BATCH))
-			gort__ready_list(m, &woken);
+		waiter_end(w, -EPIPE, woken);
+		if (unlikely(woken->count == WAKE_BATCH))
+			gort__ready_list(m, woken);
 	}
-	lock_release(&c->lock);
-	gort__ready_list(m, &woken);
 }
 
 GORT_API int gort_chan_close(gort_chan *c)
 {
+	struct glist woken = { 0 };
 	struct m *m;
 	int err = 0;
 
@@ -392,12 +455,14 @@ GORT_API int gort_chan_close(gort_chan *c)
 	m = rt_enter();
 	lock_acquire(&c->lock);
 	if (c->closed) {
-		lock_release(&c->lock);
 		err = -EPIPE;
 	} else {
 		store_relaxed(&c->closed, 1);
-		end_waits(m, c, c->recvq.head ? &c->recvq : &c->sendq);
+		end_waits(m, c, &c->recvq, &woken);
+		end_waits(m, c, &c->sendq, &woken);
 	}
+	lock_release(&c->lock);
+	gort__ready_list(m, &woken);
 	rt_leave(m);
 	return err;
 }

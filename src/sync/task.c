@@ -33,6 +33,26 @@ static void unref(struct mem_cache *cache, struct gort_task *t)
 		mem_free(cache, t, sizeof *t);
 }
 
+bool gort__task_ended(struct gort_task *t)
+{
+	return load_acquire(&t->state) == ENDED;
+}
+
+bool gort__task_enlist(struct gort_task *t, struct waiter *w)
+{
+	struct lock *lot = gort__lot_lock(t);
+	bool ended;
+
+	lock_acquire(lot);
+	ended = gort__task_ended(t);
+	if (!ended) {
+		w->lock = lot;
+		waitq_push(&t->joiners, w);
+	}
+	lock_release(lot);
+	return !ended;
+}
+
 static void end(struct gort_task *t, int err, struct glist *woken)
 {
 	struct lock *lot = gort__lot_lock(t);

@@ -1,0 +1,42 @@
+/*
+ * chan.h - a channel's inside, for chan.c and select.c. The invariants stand in chan.c.
+ */
+#ifndef GORT_SYNC_CHAN_H
+#define GORT_SYNC_CHAN_H
+
+#include "sched/park.h"
+
+struct gort_chan {
+	struct lock lock;
+	uint32_t refs;      /* atomic */
+	uint32_t closed;    /* atomic, written under lock */
+	size_t elem_size;   /* fixed */
+	size_t capacity;    /* fixed */
+	size_t count;       /* atomic, written under lock: elements in the buffer */
+	size_t head;        /* lock: where the next to receive lies */
+	struct waitq recvq; /* lock */
+	struct waitq sendq; /* lock */
+	void (*drop)(void *elem);
+	_Alignas(16) char buffer[];
+};
+
+/* Under the lock. own: the caller's, whose own nodes in the queues do not count.
+ * ready: it would not wait. now: do it if it need not wait: 0, -EPIPE, or -EAGAIN; *woken is whom to wake
+ * once the lock is released, and unchanged if there is nobody. */
+bool gort__chan_ready(struct gort_chan *c, bool send, const struct waits *own);
+int gort__chan_send_now(struct gort_chan *c, const void *elem, const struct waits *own,
+			struct waiter **woken);
+int gort__chan_recv_now(struct gort_chan *c, void *elem, const struct waits *own,
+			struct waiter **woken);
+
+/* Without the lock: what the next moment may change. */
+static inline bool chan_looks_ready(struct gort_chan *c, bool send)
+{
+	if (load_relaxed(&c->closed))
+		return true;
+	if (send)
+		return load_relaxed(&c->count) < c->capacity || load_relaxed(&c->recvq.head);
+	return load_relaxed(&c->count) || load_relaxed(&c->sendq.head);
+}
+
+#endif

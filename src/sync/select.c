@@ -1,0 +1,267 @@
+/*
+ * select.c - wait for one of several: channels in both directions, the end of tasks, times.
+ *
+ * No two locks are ever held at once, however many channels there are, since one wait word decides
+ * (park.h, kind A):
+ *
+ *  1. Look at all cases without a lock. Among those that look ready, one is drawn (reservoir sampling:
+ *     each is as likely), and tried under its own lock. If others were faster, all are tried in turn.
+ *  2. Nothing to be had: begin a turn, then queue a node in each case, one lock at a time, looking again
+ *     under that lock. From the first node on, enders may win the turn; they find it PARKING and wake
+ *     nobody. Who sees a case ready here claims its own turn, takes its nodes back, and goes to 1.
+ *     (It cannot take the value at once: a partner's wait, and its own turn, would have to be won
+ *     together. Two selects that find each other may both step back; chance parts them.)
+ *  3. Sleep, then take all nodes back, each under its lock. The winner has written status there, and the
+ *     value is where it belongs: it did so under the lock that we have taken since.
+ *
+ * A node is ours again when it is in no queue and its lock has been taken. A goroutine's own nodes never
+ * match each other. Up to WAITING_FEW nodes lie on the stack.
+ *
+ * Go locks all channels, in address order, to look, and all again to leave; here looking costs no lock.
+ *
+ * Callers: goroutines and guests.
+ */
+#include "sync/chan.h"
+
+#include <errno.h>
+#include <limits.h>
+
+#define PENDING 1 /* the status of a node that nobody has ended */
+
+struct choice {
+	gort_case *cases;
+	size_t n;
+	int64_t deadline;     /* of the call, and of its caller */
+	struct waiter *nodes; /* one for each case */
+	struct wait wait;
+};
+
+static uint32_t draw(struct m *m, size_t n)
+{
+	uint64_t random =
+		m ? m_random(m) : (uint32_t)(arch_cycles() * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+
+	return (uint32_t)(random * n >> 32);
+}
+
+static bool is_chan(const gort_case *k)
+{
+	return k->op == GORT_OP_RECV || k->op == GORT_OP_SEND;
+}
+
+/* Without a lock. -EINVAL, -ENOSYS. */
+static int looks_ready(const gort_case *k, int64_t *now)
+{
+	switch (k->op) {
+	case GORT_OP_RECV:
+	case GORT_OP_SEND:
+		return k->chan && chan_looks_ready(k->chan, k->op == GORT_OP_SEND);
+	case GORT_OP_TASK:
+		if (!k->task)
+			gort__misuse("gort_select", "no task");
+		return gort__task_ended(k->task);
+	case GORT_OP_TIME:
+		if (*now == GORT_NOW)
+			*now = os_now();
+		return k->deadline <= *now;
+	case GORT_OP_FD:
+		return -ENOSYS;
+	default:
+		return -EINVAL;
+	}
+}
+
+/* True: it is done, with its status. own: the caller's. */
+static bool try_case(struct m *m, gort_case *k, const struct waits *own)
+{
+	struct waiter *woken = NULL;
+	int err = 0;
+
+	if (is_chan(k)) {
+		lock_acquire(&k->chan->lock);
+		err = k->op == GORT_OP_SEND ? gort__chan_send_now(k->chan, k->elem, own, &woken)
+					    : gort__chan_recv_now(k->chan, k->elem, own, &woken);
+		lock_release(&k->chan->lock);
+		if (woken)
+			waiter_wake(m, woken);
+	}
+	if (err == -EAGAIN)
+		return false;
+	k->status = err;
+	return true;
+}
+
+/* Step 1. The index of what was done; -EAGAIN. */
+static int try_all(struct m *m, gort_case *cases, size_t n, const struct waits *own)
+{
+	size_t ready = 0, chosen = 0, start;
+	int64_t now = GORT_NOW;
+
+	for (size_t i = 0; i < n; i++) {
+		int is = looks_ready(&cases[i], &now);
+
+		if (unlikely(is < 0))
+			return is;
+		if (is && (++ready == 1 || draw(m, ready) == 0))
+			chosen = i;
+	}
+	if (ready == 0)
+		return -EAGAIN;
+	if (likely(try_case(m, &cases[chosen], own)))
+		return (int)chosen;
+	start = draw(m, n);
+	for (size_t i = 0; i < n; i++) {
+		size_t at = (start + i) % n;
+
+		if (looks_ready(&cases[at], &now) && try_case(m, &cases[at], own))
+			return (int)at;
+	}
+	return -EAGAIN;
+}
+
+/* Queue node in k. False: k looks ready now. */
+static bool enlist(struct choice *c, gort_case *k, struct waiter *node)
+{
+	bool ready;
+
+	node->elem = k->elem;
+	if (k->op == GORT_OP_TASK)
+		return gort__task_enlist(k->task, node);
+	if (!is_chan(k) || !k->chan)
+		return true; /* a time is the wait's deadline */
+	lock_acquire(&k->chan->lock);
+	ready = gort__chan_ready(k->chan, k->op == GORT_OP_SEND, c->wait.waits);
+	if (!ready) {
+		node->lock = &k->chan->lock;
+		waitq_push(k->op == GORT_OP_SEND ? &k->chan->sendq : &k->chan->recvq, node);
+	}
+	lock_release(&k->chan->lock);
+	return !ready;
+}
+
+/* Step 2. False: one of them looks ready. */
+static bool enlist_all(struct m *m, struct choice *c)
+{
+	size_t start = draw(m, c->n);
+
+	for (size_t i = 0; i < c->n; i++)
+		c->nodes[i] = (struct waiter){ .g = c->wait.g,
+					       .guest = c->wait.guest,
+					       .turn = c->wait.turn,
+					       .status = PENDING };
+	if (m) {
+		m->g->waiting_count = c->n;
+		m->g->waiting = c->nodes;
+	}
+	for (size_t i = 0; i < c->n; i++) {
+		size_t at = start + i < c->n ? start + i : start + i - c->n;
+
+		if (!enlist(c, &c->cases[at], &c->nodes[at]))
+			return false;
+	}
+	return true;
+}
+
+/* Take all nodes back. The index of the one that was ended; -EAGAIN: none. */
+static int delist_all(struct choice *c)
+{
+	int ended = -EAGAIN;
+
+	for (size_t i = 0; i < c->n; i++) {
+		struct waiter *node = &c->nodes[i];
+
+		if (!node->lock)
+			continue;
+		lock_acquire(node->lock);
+		if (node->queue)
+			waitq_remove(node);
+		lock_release(node->lock);
+		if (node->status != PENDING) {
+			c->cases[i].status = node->status;
+			ended = (int)i;
+		}
+	}
+	if (c->wait.g) {
+		c->wait.g->waiting = NULL;
+		c->wait.g->waiting_count = 1;
+	}
+	return ended;
+}
+
+static size_t earliest(const gort_case *cases, size_t n)
+{
+	size_t first = n;
+
+	for (size_t i = 0; i < n; i++)
+		if (cases[i].op == GORT_OP_TIME &&
+		    (first == n || cases[i].deadline < cases[first].deadline))
+			first = i;
+	return first;
+}
+
+/* Steps 2 and 3, once. -EAGAIN: look again. */
+static returns_by_jump int wait_once(struct m *m, struct choice *c)
+{
+	size_t time = earliest(c->cases, c->n);
+	bool timed = time < c->n && c->cases[time].deadline <= c->deadline;
+	int ended,
+		err = gort__wait_begin(m, &c->wait, timed ? c->cases[time].deadline : c->deadline);
+
+	if (err < 0)
+		return err;
+	if (enlist_all(m, c)) {
+		err = gort__wait_sleep(&c->wait, NULL, WHY_SELECT);
+	} else if (gort__wait_claim(&c->wait)) {
+		delist_all(c);
+		gort__wait_abandon(&c->wait);
+		return -EAGAIN;
+	} else {
+		err = gort__wait_result(&c->wait);
+	}
+	ended = delist_all(c);
+	if (err == 0)
+		return ended;
+	if (err != -ETIMEDOUT || !timed)
+		return err;
+	c->cases[time].status = 0;
+	return (int)time;
+}
+
+static returns_by_jump int wait_for_one(gort_case *cases, size_t n, int64_t deadline)
+{
+	struct m *m = m_self();
+	struct choice c = { .cases = cases,
+			    .n = n,
+			    .deadline = deadline_of(gort__local(), deadline) };
+	struct waiter few[n > 0 && n <= WAITING_FEW ? n : 1];
+	size_t size = n * sizeof c.nodes[0];
+	int i;
+
+	c.nodes = n <= WAITING_FEW ? few : mem_alloc(cache_of(m), size);
+	if (!c.nodes)
+		return -ENOMEM;
+	do {
+		i = wait_once(m, &c);
+		m = m_self();
+		if (i == -EAGAIN)
+			i = try_all(m, cases, n, c.wait.waits);
+	} while (i == -EAGAIN);
+	if (n > WAITING_FEW)
+		mem_free(cache_of(m), c.nodes, size);
+	return i;
+}
+
+GORT_API int gort_select(gort_case *cases, size_t n, int64_t deadline)
+{
+	struct m *m = rt_enter();
+	int i = n <= INT_MAX ? try_all(m, cases, n, NULL) : -EINVAL;
+
+	if (i == -EAGAIN) {
+		if (!deadline_passed(deadline))
+			i = wait_for_one(cases, n, deadline);
+		else if (deadline != GORT_NOW)
+			i = -ETIMEDOUT;
+	}
+	rt_leave(m);
+	return i;
+}
