@@ -274,6 +274,49 @@ int gort_waitgroup_go(gort_waitgroup *g, gort_func fn, void *arg); /* add, go, d
 void gort_once_do(gort_once *o, gort_func fn, void *arg); /* all callers return after fn did;
                                                              a panic in fn counts as done */
 
+/* ---- contexts: cancellation, deadlines, values -------------------------------------- */
+
+/* Go's context.Context. Reference counted; children, and goroutines under it, hold theirs. Children end with
+ * their parents. NULL from the calls that make one: out of memory. */
+typedef struct gort_ctx gort_ctx;
+
+gort_ctx *gort_ctx_background(void);       /* never ends; needs no release */
+gort_ctx *gort_ctx_with_cancel(gort_ctx *parent);
+gort_ctx *gort_ctx_with_deadline(gort_ctx *parent, int64_t deadline);
+gort_ctx *gort_ctx_with_value(gort_ctx *parent, const void *key, void *value);
+gort_ctx *gort_ctx_without_cancel(gort_ctx *parent); /* keeps the values only */
+gort_ctx *gort_ctx_retain(gort_ctx *ctx);
+void gort_ctx_release(gort_ctx *ctx);      /* the last release of a live one cancels it */
+
+/* End it, all below it, and the waits of all goroutines under them. The first end wins. cause: a negative
+ * errno, else -ECANCELED. Of one that with_value or without_cancel made: misuse. */
+void gort_ctx_cancel(gort_ctx *ctx, int cause);
+int gort_ctx_err(gort_ctx *ctx);           /* 0 while it lives, -ECANCELED, -ETIMEDOUT */
+int gort_ctx_cause(gort_ctx *ctx);         /* 0, or the cause given: the parent's if it ended first */
+int64_t gort_ctx_deadline(gort_ctx *ctx);  /* the earliest on the way up; GORT_FOREVER if none */
+void *gort_ctx_value(gort_ctx *ctx, const void *key); /* nearest; by key's address; NULL: none */
+gort_chan *gort_ctx_done(gort_ctx *ctx);   /* closed when it ends; for select; borrowed. NULL of a
+                                              context that never ends, or when memory is out */
+
+/* Run fn(arg) in its own goroutine, under the background context, once ctx ends; stop returns
+ * true if it prevented that. Call stop exactly once, also afterwards: it frees. NULL: out of memory, or
+ * no runtime runs. */
+typedef struct gort_after gort_after;
+gort_after *gort_ctx_after_func(gort_ctx *ctx, gort_func fn, void *arg);
+bool gort_ctx_after_stop(gort_after *a);
+
+/* The calling goroutine's (or thread's) current context: inherited at spawn, obeyed by every call marked [c],
+ * which then gives -ECANCELED, or -ETIMEDOUT if it was a deadline. What can be done without waiting
+ * is done even then. enter returns the one to give back to leave. */
+gort_ctx *gort_ctx_current(void);          /* borrowed */
+gort_ctx *gort_ctx_enter(gort_ctx *ctx);   /* keeps a reference until leave */
+void gort_ctx_leave(gort_ctx *previous);
+
+/* A deadline of the calling goroutine alone, for every [c] call until set again; gives the
+ * previous one (GORT_FOREVER: none) to put back:
+ *   int64_t old = gort_set_deadline(gort_in(5 * GORT_SEC)); ... gort_set_deadline(old); */
+int64_t gort_set_deadline(int64_t deadline);
+
 #ifdef __cplusplus
 }
 #endif

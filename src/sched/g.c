@@ -55,7 +55,7 @@ static inline void begin(struct m *m, struct g *g, gort_func fn, void *arg, uint
 	g->waiting = NULL;
 	g->waiting_count = 1;
 	store_relaxed(&g->waits.ended, 0);
-	g->waits.bound = false;
+	g->waits.bound = 0;
 	g->id = id;
 	g->named = false;
 	g->local = (struct local){ 0 };
@@ -84,9 +84,29 @@ struct g *gort__g_new(struct m *m, gort_func fn, void *arg, size_t copy, size_t 
 	return g;
 }
 
+void gort__g_unmake(struct m *m, struct g *g)
+{
+	if (m)
+		store_release(&m->p->ended, m->p->ended + 1); /* as gort__g_exit */
+	else
+		sub_relaxed(&gort__sched.guest_created, 1);
+	store_relaxed(&g->state, G_DEAD);
+	stack_put(m, g);
+}
+
 bool gort__running(void)
 {
 	return load_acquire(&gort__sched.running);
+}
+
+/* Under the caller's context. */
+static void begin_under(struct m *m, struct g *g)
+{
+	struct under *u = gort__under(m);
+
+	if (unlikely(u->ctx != NULL))
+		gort__under_begin(m, &g->under, &g->waits, u->ctx);
+	gort__g_start(m, g);
 }
 
 static noinline int go(gort_func fn, void *arg, size_t copy)
@@ -104,7 +124,7 @@ static noinline int go(gort_func fn, void *arg, size_t copy)
 	else if (unlikely(!(g = gort__g_new(m, fn, arg, copy, 0))))
 		err = -ENOMEM;
 	else
-		gort__g_start(m, g);
+		begin_under(m, g);
 	rt_leave(m);
 	return err;
 }
@@ -128,7 +148,7 @@ GORT_API int gort_go(gort_func fn, void *arg)
 	struct p *p;
 	struct g *g;
 
-	if (unlikely(!m || load_relaxed(&m->stop) || !fn))
+	if (unlikely(!m || load_relaxed(&m->stop) || !fn || m->g->waits.bound & BOUND_CTX))
 		return go(fn, arg, 0);
 	p = m->p;
 	if (unlikely(!p->free_count || p->next_id == p->end_id))
@@ -168,6 +188,8 @@ _Noreturn void gort__g_finish(struct g *g)
 {
 	if (unlikely(g->local.defers || g->local.values))
 		gort__local_end(&g->local);
+	if (unlikely(g->waits.bound & BOUND_CTX))
+		gort__under_end(m_self(), &g->under);
 	if (g->task)
 		gort__task_end(g->task, g->local.panicked ? -EOWNERDEAD : 0);
 	if (unlikely(g->id == 1))

@@ -170,6 +170,7 @@ static uint32_t collect_ms(void)
 static void drop_goroutine(struct g *g)
 {
 	gort__local_drop(&g->local);
+	gort__under_end(NULL, &g->under);
 	if (g->waiting && g->waiting_count > WAITING_FEW)
 		mem_free(NULL, g->waiting, g->waiting_count * sizeof g->waiting[0]);
 	if (g->task)
@@ -207,6 +208,7 @@ static void end_runtime(void)
 	left = collect_ms();
 	store_release(&sched.running, 0);
 	wait_for_guests();
+	store_relaxed(&sched.lives, load_relaxed(&sched.lives) + 1);
 	gort__stacks_each(gort__wait_withdraw);
 	gort__stacks_each(gort__wait_forsake);
 	if (left == 0)

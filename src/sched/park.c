@@ -139,6 +139,24 @@ returns_by_jump int gort__wait_sleep(struct wait *t, struct lock *held, enum g_w
 	return gort__wait_result(t);
 }
 
+/* park.h, step 9 and (1a), (1b): after ended was stored, and a full fence on every thread. */
+bool gort__wait_cancel(struct waits *s)
+{
+	uint64_t word = load_acquire(&s->word), turn = word & ~(uint64_t)(TURN_STEP - 1);
+	bool early;
+
+	switch (word % TURN_STEP) {
+	case TURN_LIGHT_WAITING:
+		return load_relaxed(&s->taken) != (turn | TURN_LIGHT) &&
+			cas_acq_rel(&s->word, &word, turn | TURN_CANCELED);
+	case TURN_PARKING:
+	case TURN_WAITING:
+		return claim(s, turn, TURN_CANCELED, &early) && !early;
+	default:
+		return false;
+	}
+}
+
 /* ---- a wait in one queue ------------------------------------------------------------------------ */
 
 static void leave_queue(struct waiter *w)
@@ -198,6 +216,15 @@ static returns_by_jump int wait_sure(struct m *m, struct waiter *w, struct waitq
 	return w->status;
 }
 
+/* The caller's own deadline counts as well, and its context's where no timer may see to it. */
+static int64_t bounded(struct m *m, struct waiter *w, int64_t when)
+{
+	when = deadline_of(gort__local(), when);
+	if (!m && w->guest->under.ctx && w->guest->under.deadline < when)
+		when = w->guest->under.deadline;
+	return when;
+}
+
 returns_by_jump int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t when,
 			       enum g_why why, int flags)
 {
@@ -209,8 +236,8 @@ returns_by_jump int gort__wait(struct waiter *w, struct waitq *q, struct lock *l
 	w->early = false;
 	if (flags & WAIT_SURE)
 		return wait_sure(m, w, q, why, flags & WAIT_FRONT);
-	if (unlikely(waits_of(w)->bound))
-		when = deadline_of(gort__local(), when);
+	if (unlikely(waits_of(w)->bound & BOUND_WAITS))
+		when = bounded(m, w, when);
 	else if (when == GORT_FOREVER)
 		return wait_sure(m, w, q, why, flags & WAIT_FRONT);
 	return wait_turn(m, w, q, when, why, flags & WAIT_FRONT);

@@ -59,6 +59,7 @@
 struct guest {
 	struct waits waits;
 	struct note note;
+	struct under under;
 };
 
 struct waiter {
@@ -221,6 +222,9 @@ bool gort__wait_claim(struct wait *t);
 int gort__wait_sleep(struct wait *t, struct lock *held, enum g_why why);
 int gort__wait_result(struct wait *t);
 void gort__wait_abandon(struct wait *t);
+
+/* A context has ended: end the wait that its member is in, if it is in one. True: it must be woken. */
+bool gort__wait_cancel(struct waits *s);
 
 /* The earlier of a call's deadline and its caller's own (gort_set_deadline). */
 static inline int64_t deadline_of(const struct local *l, int64_t when)

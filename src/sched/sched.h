@@ -99,7 +99,31 @@ struct waits {
 	uint64_t word;  /* atomic: turn and state */
 	uint64_t taken; /* atomic: the light wait that its object's ender took last */
 	int32_t ended;  /* atomic: how its context has ended: 0, -ECANCELED, -ETIMEDOUT */
-	bool bound;     /* owner: it has a context that may end, or a deadline of its own */
+	uint32_t bound; /* owner: BOUND_* */
+};
+
+enum {
+	BOUND_ENDS = 1,     /* its context may end */
+	BOUND_DEADLINE = 2, /* it has a deadline of its own: local.deadline */
+	BOUND_WAITS = 3,    /* either: a wait may be ended from outside */
+	BOUND_CTX = 4,      /* it has a context other than the background */
+};
+
+/* What ends with a context: see ctx.c. */
+struct ctx_member {
+	struct ctx_member *next, *prev; /* under set's lock */
+	struct ctx_set *set;            /* owner: where it joined, or NULL */
+	bool linked;                    /* under set's lock */
+	uint8_t kind;                   /* fixed: MEMBER_* */
+};
+
+enum { MEMBER_G, MEMBER_GUEST, MEMBER_CTX, MEMBER_AFTER };
+
+/* The current context of a G or guest. Owner. */
+struct under {
+	struct gort_ctx *ctx; /* held; NULL: the background */
+	int64_t deadline;     /* its deadline, GORT_FOREVER: none */
+	struct ctx_member member;
 };
 
 struct g {
@@ -112,12 +136,13 @@ struct g {
 	struct waits waits;     /* see park.h */
 	struct waiter *waiting; /* owner: the nodes it waits by, for withdrawal at the end */
 	size_t waiting_count;   /* beyond WAITING_FEW they lie in memory of gort's allocator */
-	gort_func fn; /* owner */
+	gort_func fn;           /* owner */
 	void *arg;
 	/* What its start and end touch as well. */
 	uint64_t id;            /* fixed for one life */
 	struct gort_task *task; /* owner: NULL but for spawned ones */
 	struct local local;     /* owner */
+	struct under under;     /* owner */
 	size_t stack_size;      /* fixed: usable bytes */
 	bool named;             /* owner: name is set */
 	/* The rest. */
@@ -281,6 +306,7 @@ struct sched {
 	uint64_t guest_created;
 	uint32_t guests;  /* guests between rt_enter and rt_leave */
 	uint32_t closing; /* guests wait: goroutines are being freed */
+	uint64_t lives;   /* runtimes that have ended; written while closing */
 	uint32_t running;
 };
 
@@ -380,6 +406,7 @@ static inline bool p_has_work(struct p *p)
 /* A new goroutine that will run fn(arg), or with copy != 0 fn(pointer to a copy of so many bytes at
  * arg); not queued yet. stack_size 0: the default. NULL: out of memory. */
 struct g *gort__g_new(struct m *m, gort_func fn, void *arg, size_t copy, size_t stack_size);
+void gort__g_unmake(struct m *m, struct g *g); /* a new one that was never queued */
 _Noreturn void gort__g_finish(
 	struct g *g); /* the end of the running goroutine: defers, task, exit */
 void gort__g_name(struct g *g, const char *name);
@@ -435,9 +462,15 @@ void gort__defer_end(struct local *l, struct defer *d);
 void gort__local_end(struct local *l);  /* run all defers, then destructors */
 void gort__local_drop(struct local *l); /* free them */
 
+/* ---- sync/ctx.c. begin: a new G, or a guest, is under c from now on. end: at its end. */
+void gort__under_begin(struct m *m, struct under *u, struct waits *w, struct gort_ctx *c);
+void gort__under_end(struct m *m, struct under *u);
+struct under *gort__under(struct m *m); /* the caller's */
+
 /* ---- sync/task.c */
 bool gort__task_ended(struct gort_task *t);
-bool gort__task_enlist(struct gort_task *t, struct waiter *w); /* as a joiner; false: it has ended */
+bool gort__task_enlist(struct gort_task *t,
+		       struct waiter *w); /* as a joiner; false: it has ended */
 void gort__task_end(struct gort_task *t, int err);
 void gort__task_drop(struct gort_task *t);
 

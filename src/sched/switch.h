@@ -152,10 +152,10 @@ static inlined int wait_here(struct m *m, struct waiter *w, struct waitq *q, str
 			     enum g_why why)
 {
 	struct g *g = m->g;
-	bool light = unlikely(g->waits.bound);
+	bool light = unlikely(g->waits.bound & BOUND_WAITS);
 	int err;
 
-	if (light && g->local.deadline)
+	if (light && g->waits.bound & BOUND_DEADLINE)
 		return gort__wait(w, q, lock, GORT_FOREVER, why, WAIT_BACK);
 	w->lock = lock;
 	w->g = g;

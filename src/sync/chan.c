@@ -370,6 +370,18 @@ static size_t block_size(size_t elem_size, size_t capacity)
 	return sizeof(struct gort_chan) + elem_size * capacity;
 }
 
+struct gort_chan *gort__chan_make(struct m *m, size_t elem_size, size_t capacity)
+{
+	struct gort_chan *c = mem_alloc(cache_of(m), block_size(elem_size, capacity));
+
+	if (c)
+		*c = (struct gort_chan){ .lock = LOCK_INIT(RANK_OBJECT),
+					 .refs = 1,
+					 .elem_size = elem_size,
+					 .capacity = capacity };
+	return c;
+}
+
 GORT_API gort_chan *gort_chan_make(size_t elem_size, size_t capacity)
 {
 	struct m *m;
@@ -380,12 +392,7 @@ GORT_API gort_chan *gort_chan_make(size_t elem_size, size_t capacity)
 	    size > PTRDIFF_MAX - sizeof(struct gort_chan))
 		return NULL;
 	m = rt_enter();
-	c = mem_alloc(cache_of(m), block_size(elem_size, capacity));
-	if (c)
-		*c = (struct gort_chan){ .lock = LOCK_INIT(RANK_OBJECT),
-					 .refs = 1,
-					 .elem_size = elem_size,
-					 .capacity = capacity };
+	c = gort__chan_make(m, elem_size, capacity);
 	rt_leave(m);
 	return c;
 }
@@ -405,18 +412,30 @@ static void drop_rest(struct gort_chan *c)
 	}
 }
 
-GORT_API void gort_chan_release(gort_chan *c)
+/* True: it was the last reference, and the memory is the caller's to free. */
+static bool release(struct gort_chan *c)
 {
-	struct m *m;
-
-	if (!c)
-		return;
-	if (load_acquire(&c->refs) != 1 && sub_acq_rel(&c->refs, 1) != 1)
-		return;
+	if (!c || (load_acquire(&c->refs) != 1 && sub_acq_rel(&c->refs, 1) != 1))
+		return false;
 	if (unlikely(c->recvq.head || c->sendq.head))
 		gort__misuse("gort_chan_release",
 			     "the last reference, while somebody waits on the channel");
 	drop_rest(c);
+	return true;
+}
+
+void gort__chan_release(struct m *m, struct gort_chan *c)
+{
+	if (release(c))
+		mem_free(cache_of(m), c, block_size(c->elem_size, c->capacity));
+}
+
+GORT_API void gort_chan_release(gort_chan *c)
+{
+	struct m *m;
+
+	if (!release(c))
+		return;
 	m = rt_enter();
 	mem_free(cache_of(m), c, block_size(c->elem_size, c->capacity));
 	rt_leave(m);
@@ -444,15 +463,11 @@ static void end_waits(struct m *m, struct gort_chan *c, struct waitq *q, struct 
 	}
 }
 
-GORT_API int gort_chan_close(gort_chan *c)
+int gort__chan_close(struct m *m, struct gort_chan *c)
 {
 	struct glist woken = { 0 };
-	struct m *m;
 	int err = 0;
 
-	if (!c)
-		return -EINVAL;
-	m = rt_enter();
 	lock_acquire(&c->lock);
 	if (c->closed) {
 		err = -EPIPE;
@@ -463,6 +478,18 @@ GORT_API int gort_chan_close(gort_chan *c)
 	}
 	lock_release(&c->lock);
 	gort__ready_list(m, &woken);
+	return err;
+}
+
+GORT_API int gort_chan_close(gort_chan *c)
+{
+	struct m *m;
+	int err;
+
+	if (!c)
+		return -EINVAL;
+	m = rt_enter();
+	err = gort__chan_close(m, c);
 	rt_leave(m);
 	return err;
 }

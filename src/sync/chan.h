@@ -20,6 +20,11 @@ struct gort_chan {
 	_Alignas(16) char buffer[];
 };
 
+/* The public ones, for callers between rt_enter and rt_leave. */
+struct gort_chan *gort__chan_make(struct m *m, size_t elem_size, size_t capacity);
+int gort__chan_close(struct m *m, struct gort_chan *c);
+void gort__chan_release(struct m *m, struct gort_chan *c);
+
 /* Under the lock. own: the caller's, whose own nodes in the queues do not count.
  * ready: it would not wait. now: do it if it need not wait: 0, -EPIPE, or -EAGAIN; *woken is whom to wake
  * once the lock is released, and unchanged if there is nobody. */

@@ -1,0 +1,673 @@
+/*
+ * ctx.c - contexts: who ends together, until when, with which values.
+ *
+ * The background is NULL inside. Each context holds its parent. Only some can end by themselves (ends);
+ * root is the nearest of those on the way up, so that values cost a cancellation nothing.
+ *
+ * Members. Whoever ends with a context is linked in its set: goroutines and guests whose current
+ * context it is the root of, the next contexts below that end, after_funcs. A set that is
+ * contended gets SHARDS more, one of which each P uses. A member stays in the set until it leaves, or
+ * the end takes it out; it always takes the set's lock to leave, so that the end has let go of it then.
+ *
+ *  1. The end: state by CAS (the first wins), then all members out of the sets, some at a time, under the
+ *     set's lock. Who joins looks at state after it has taken that lock: so either the end finds it,
+ *     or it finds the end.
+ *  2. A goroutine's waits: ended is stored, one os_membarrier for all of a batch, then the wait word
+ *     decides (park.h, B). Under the set's lock, so none of them can be gone; they are made runnable after it.
+ *  3. A context below is marked and put on a list of work: no recursion, no lock held over more
+ *     than a batch. It is retained for that, if it is not being freed just now; who frees it
+ *     leaves the set first.
+ *  4. The last release of a live context ends it, then frees it. Nobody can be waiting under it: they hold it.
+ *
+ * A deadline is a timer, if a runtime runs; it is looked at as well whenever somebody asks.
+ *
+ * Callers: goroutines and guests.
+ */
+#include "sync/ctx.h"
+
+#include <errno.h>
+
+#define SHARDS 16u
+#define BATCH 64u
+
+static struct gort_ctx background = { .refs = 1, .deadline = GORT_FOREVER };
+
+struct gort_ctx *gort__ctx_inside(gort_ctx *ctx, const char *call)
+{
+	if (!ctx)
+		gort__misuse(call, "no context");
+	return ctx == &background ? NULL : ctx;
+}
+
+static gort_ctx *outside(struct gort_ctx *ctx)
+{
+	return ctx ? ctx : &background;
+}
+
+/* ---- state: the error in the low half, the cause in the high one ----------------------------------- */
+
+static int error_of(uint64_t state)
+{
+	return (int)(int32_t)(uint32_t)state;
+}
+
+static int cause_of(uint64_t state)
+{
+	return (int)(int32_t)(uint32_t)(state >> 32);
+}
+
+static uint64_t state_of(int err, int cause)
+{
+	return (uint64_t)(uint32_t)cause << 32 | (uint32_t)err;
+}
+
+static bool mark(struct gort_ctx *c, uint64_t state)
+{
+	uint64_t alive = 0;
+
+	return cas_seq(&c->state, &alive, state);
+}
+
+/* ---- references ---------------------------------------------------------------------------------------- */
+
+static struct gort_ctx *retain(struct gort_ctx *c)
+{
+	if (c)
+		add_relaxed(&c->refs, 1);
+	return c;
+}
+
+static bool try_retain(struct gort_ctx *c)
+{
+	uint32_t refs = load_relaxed(&c->refs);
+
+	while (refs)
+		if (cas_acq_rel(&c->refs, &refs, refs + 1))
+			return true;
+	return false;
+}
+
+static void end(struct m *m, struct gort_ctx *c, uint64_t state);
+static void leave(struct ctx_member *member);
+
+static void drop_hold(struct m *m, struct gort_ctx *c)
+{
+	if (sub_acq_rel(&c->holds, 1) != 1)
+		return;
+	if (c->more)
+		mem_free(cache_of(m), c->more, SHARDS * sizeof *c->more);
+	mem_free(cache_of(m), c, sizeof *c);
+}
+
+/* Children hold parents, so the last of a chain may free all of it. */
+void gort__ctx_release(struct m *m, struct gort_ctx *c)
+{
+	struct gort_ctx *from;
+
+	for (; c && sub_acq_rel(&c->refs, 1) == 1; c = from) {
+		from = c->from;
+		if (c->ends) {
+			end(m, c, state_of(-ECANCELED, -ECANCELED));
+			leave(&c->self);
+			gort__chan_release(m, c->done);
+		}
+		drop_hold(m, c);
+	}
+}
+
+/* ---- members -------------------------------------------------------------------------------------------- */
+
+static struct ctx_set *more_sets(struct m *m, struct gort_ctx *c)
+{
+	struct ctx_set *more = mem_alloc(cache_of(m), SHARDS * sizeof *more), *none = NULL;
+
+	if (!more)
+		return NULL;
+	for (uint32_t i = 0; i < SHARDS; i++)
+		more[i] = (struct ctx_set){ .lock = LOCK_INIT(RANK_OBJECT) };
+	if (cas_seq(&c->more, &none, more)) /* rule 1: then join looks at state */
+		return more;
+	mem_free(cache_of(m), more, SHARDS * sizeof *more);
+	return none;
+}
+
+/* A set of c's, locked. */
+static struct ctx_set *lock_set(struct m *m, struct gort_ctx *c)
+{
+	struct ctx_set *set = &c->set, *more = load_acquire(&c->more);
+
+	if (!more) {
+		if (lock_try(&set->lock))
+			return set;
+		more = m ? more_sets(m, c) : NULL;
+	}
+	if (more && m)
+		set = &more[m->p->id % SHARDS];
+	lock_acquire(&set->lock);
+	return set;
+}
+
+/* 0, or how c has ended: then it is no member. */
+static int join(struct m *m, struct gort_ctx *c, struct ctx_member *member)
+{
+	struct ctx_set *set = lock_set(m, c);
+	uint64_t state = load_seq(&c->state); /* rule 1 */
+
+	member->set = set;
+	member->linked = state == 0;
+	if (member->linked) {
+		member->prev = NULL;
+		member->next = set->first;
+		if (set->first)
+			set->first->prev = member;
+		set->first = member;
+	}
+	lock_release(&set->lock);
+	return error_of(state);
+}
+
+/* With the lock. */
+static void unlink_member(struct ctx_member *member)
+{
+	if (member->prev)
+		member->prev->next = member->next;
+	else
+		member->set->first = member->next;
+	if (member->next)
+		member->next->prev = member->prev;
+	member->linked = false;
+}
+
+static void leave(struct ctx_member *member)
+{
+	struct ctx_set *set = member->set;
+
+	if (!set)
+		return;
+	lock_acquire(&set->lock);
+	if (member->linked)
+		unlink_member(member);
+	lock_release(&set->lock);
+	member->set = NULL;
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------------- */
+
+struct gort_after {
+	struct ctx_member member;
+	struct gort_ctx *ctx; /* its memory is held; NULL: a context that never ends */
+	struct g *g;          /* made beforehand: an end cannot fail for want of memory */
+	uint64_t life;        /* of the runtime that g is in */
+};
+
+/* What an end has still to do. */
+struct ending {
+	uint64_t state;
+	struct gort_ctx *work;  /* marked by this end, held */
+	struct gort_ctx *spare; /* held, but somebody else was faster */
+	struct glist woken;
+};
+
+static struct waits *member_waits(struct ctx_member *member)
+{
+	struct under *u = container_of(member, struct under, member);
+
+	return member->kind == MEMBER_G ? &container_of(u, struct g, under)->waits
+					: &container_of(u, struct guest, under)->waits;
+}
+
+static void end_wait(struct ctx_member *member, struct ending *e)
+{
+	if (!gort__wait_cancel(member_waits(member)))
+		return;
+	if (member->kind == MEMBER_G)
+		glist_push_woken(&e->woken, container_of(member, struct g, under.member));
+	else
+		note_wake(&container_of(member, struct guest, under.member)->note);
+}
+
+static void end_child(struct gort_ctx *c, struct ending *e)
+{
+	struct gort_ctx **list;
+
+	if (!try_retain(c))
+		return;
+	list = mark(c, e->state) ? &e->work : &e->spare;
+	c->work = *list; /* only the end that takes it out of its set comes here */
+	*list = c;
+}
+
+static void start_after(struct gort_after *a, struct ending *e)
+{
+	if (a->life == load_relaxed(&gort__sched.lives))
+		glist_push(&e->woken, a->g);
+}
+
+/* Take out a batch. False: there was none. */
+static bool end_some(struct ctx_set *set, struct ending *e)
+{
+	struct ctx_member *waiting[BATCH], *member;
+	unsigned n = 0, taken = 0;
+
+	lock_acquire(&set->lock);
+	for (; taken < BATCH && (member = set->first) != NULL; taken++) {
+		unlink_member(member);
+		if (member->kind == MEMBER_CTX) {
+			end_child(container_of(member, struct gort_ctx, self), e);
+		} else if (member->kind == MEMBER_AFTER) {
+			start_after(container_of(member, struct gort_after, member), e);
+		} else {
+			store_relaxed(&member_waits(member)->ended, error_of(e->state));
+			waiting[n++] = member;
+		}
+	}
+	if (n)
+		os_membarrier(); /* park.h, between ended and taken */
+	for (unsigned i = 0; i < n; i++)
+		end_wait(waiting[i], e);
+	lock_release(&set->lock);
+	return taken != 0;
+}
+
+static void end_members(struct m *m, struct gort_ctx *c, struct ending *e)
+{
+	struct ctx_set *more;
+
+	while (end_some(&c->set, e))
+		gort__ready_list(m, &e->woken);
+	more = load_seq(&c->more);
+	for (uint32_t i = 0; more && i < SHARDS; i++)
+		while (end_some(&more[i], e))
+			gort__ready_list(m, &e->woken);
+}
+
+static void close_done(struct m *m, struct gort_ctx *c)
+{
+	struct gort_chan *done;
+
+	lock_acquire(&c->set.lock);
+	done = load_relaxed(&c->done);
+	lock_release(&c->set.lock);
+	if (done)
+		gort__chan_close(m, done);
+}
+
+static void end_marked(struct m *m, struct gort_ctx *c, struct ending *e)
+{
+	leave(&c->self);
+	close_done(m, c);
+	end_members(m, c, e);
+}
+
+/* c is held by the caller, or is being freed by it. */
+static void end(struct m *m, struct gort_ctx *c, uint64_t state)
+{
+	struct ending e = { .state = state };
+
+	if (!mark(c, state))
+		return;
+	end_marked(m, c, &e);
+	while ((c = e.work) != NULL) {
+		e.work = c->work;
+		end_marked(m, c, &e);
+		gort__ctx_release(m, c);
+	}
+	while ((c = e.spare) != NULL) {
+		e.spare = c->work;
+		gort__ctx_release(m, c);
+	}
+}
+
+/* ---- making them -------------------------------------------------------------------------------------- */
+
+static struct gort_ctx *make(struct m *m, struct gort_ctx *from)
+{
+	struct gort_ctx *c = mem_alloc(cache_of(m), sizeof *c);
+
+	if (!c)
+		return NULL;
+	*c = (struct gort_ctx){
+		.refs = 1,
+		.holds = 1,
+		.from = retain(from),
+		.root = from ? from->root : NULL,
+		.deadline = from ? from->deadline : GORT_FOREVER,
+		.set = { .lock = LOCK_INIT(RANK_OBJECT) },
+	};
+	return c;
+}
+
+struct gort_ctx *gort__ctx_new(struct m *m, struct gort_ctx *from, int64_t deadline)
+{
+	struct gort_ctx *c = make(m, from);
+	int err;
+
+	if (!c)
+		return NULL;
+	c->ends = true;
+	c->self.kind = MEMBER_CTX;
+	if (deadline < c->deadline)
+		c->deadline = deadline;
+	err = c->root ? join(m, c->root, &c->self) : 0;
+	if (err < 0)
+		mark(c, load_relaxed(&c->root->state));
+	c->root = c;
+	return c;
+}
+
+void gort__ctx_cancel(struct m *m, struct gort_ctx *c, int cause)
+{
+	end(m, c, state_of(-ECANCELED, cause < 0 ? cause : -ECANCELED));
+}
+
+/* The state of who ends c; a deadline that has passed ends it now. */
+static uint64_t look(struct m *m, struct gort_ctx *c)
+{
+	struct gort_ctx *root = c ? c->root : NULL;
+	uint64_t state = root ? load_acquire(&root->state) : 0;
+
+	if (!root || state || root->deadline == GORT_FOREVER || root->deadline > os_now())
+		return state;
+	end(m, root, state_of(-ETIMEDOUT, -ETIMEDOUT));
+	return load_acquire(&root->state);
+}
+
+int gort__ctx_err(struct m *m, struct gort_ctx *c)
+{
+	return error_of(look(m, c));
+}
+
+GORT_API gort_ctx *gort_ctx_background(void)
+{
+	return &background;
+}
+
+GORT_API gort_ctx *gort_ctx_with_cancel(gort_ctx *parent)
+{
+	return gort_ctx_with_deadline(parent, GORT_FOREVER);
+}
+
+GORT_API gort_ctx *gort_ctx_with_deadline(gort_ctx *parent, int64_t deadline)
+{
+	struct gort_ctx *from = gort__ctx_inside(parent, "gort_ctx_with_deadline"), *c;
+	struct m *m = rt_enter();
+
+	c = gort__ctx_new(m, from, deadline);
+	if (c)
+		look(m, c); /* a deadline that has passed already */
+	rt_leave(m);
+	return c;
+}
+
+GORT_API gort_ctx *gort_ctx_with_value(gort_ctx *parent, const void *key, void *value)
+{
+	struct gort_ctx *from = gort__ctx_inside(parent, "gort_ctx_with_value"), *c;
+	struct m *m = rt_enter();
+
+	c = make(m, from);
+	if (c) {
+		c->key = key;
+		c->value = value;
+	}
+	rt_leave(m);
+	return c;
+}
+
+GORT_API gort_ctx *gort_ctx_without_cancel(gort_ctx *parent)
+{
+	struct gort_ctx *from = gort__ctx_inside(parent, "gort_ctx_without_cancel"), *c;
+	struct m *m = rt_enter();
+
+	c = make(m, from);
+	if (c) {
+		c->root = NULL;
+		c->deadline = GORT_FOREVER;
+	}
+	rt_leave(m);
+	return c;
+}
+
+GORT_API gort_ctx *gort_ctx_retain(gort_ctx *ctx)
+{
+	if (ctx && ctx != &background)
+		retain(ctx);
+	return ctx;
+}
+
+GORT_API void gort_ctx_release(gort_ctx *ctx)
+{
+	struct m *m;
+
+	if (!ctx || ctx == &background)
+		return;
+	m = rt_enter();
+	gort__ctx_release(m, ctx);
+	rt_leave(m);
+}
+
+/* ---- looking at them ------------------------------------------------------------------------------------- */
+
+GORT_API void gort_ctx_cancel(gort_ctx *ctx, int cause)
+{
+	struct gort_ctx *c = gort__ctx_inside(ctx, "gort_ctx_cancel");
+	struct m *m;
+
+	if (!c || !c->ends)
+		gort__misuse("gort_ctx_cancel", "a context that does not end by itself");
+	m = rt_enter();
+	gort__ctx_cancel(m, c, cause);
+	rt_leave(m);
+}
+
+GORT_API int gort_ctx_err(gort_ctx *ctx)
+{
+	struct gort_ctx *c = gort__ctx_inside(ctx, "gort_ctx_err");
+	struct m *m = rt_enter();
+	int err = gort__ctx_err(m, c);
+
+	rt_leave(m);
+	return err;
+}
+
+GORT_API int gort_ctx_cause(gort_ctx *ctx)
+{
+	struct gort_ctx *c = gort__ctx_inside(ctx, "gort_ctx_cause");
+	struct m *m = rt_enter();
+	int cause = cause_of(look(m, c));
+
+	rt_leave(m);
+	return cause;
+}
+
+GORT_API int64_t gort_ctx_deadline(gort_ctx *ctx)
+{
+	struct gort_ctx *c = gort__ctx_inside(ctx, "gort_ctx_deadline");
+
+	return c ? c->deadline : GORT_FOREVER;
+}
+
+GORT_API void *gort_ctx_value(gort_ctx *ctx, const void *key)
+{
+	for (struct gort_ctx *c = gort__ctx_inside(ctx, "gort_ctx_value"); c; c = c->from)
+		if (c->key == key && key)
+			return c->value;
+	return NULL;
+}
+
+/* Made when it is first asked for; closed by the end, which looks for it under the same lock after it has
+ * stored state. */
+GORT_API gort_chan *gort_ctx_done(gort_ctx *ctx)
+{
+	struct gort_ctx *c = gort__ctx_inside(ctx, "gort_ctx_done");
+	struct gort_chan *done = NULL, *new;
+	struct m *m;
+
+	c = c ? c->root : NULL;
+	if (!c)
+		return NULL;
+	if ((done = load_acquire(&c->done)) != NULL)
+		return done;
+	m = rt_enter();
+	new = gort__chan_make(m, 0, 0);
+	lock_acquire(&c->set.lock);
+	done = load_relaxed(&c->done);
+	if (!done)
+		store_release(&c->done, done = new);
+	lock_release(&c->set.lock);
+	if (done != new)
+		gort__chan_release(m, new);
+	else if (new &&look(m, c))
+		gort__chan_close(m, new);
+	rt_leave(m);
+	return done;
+}
+
+/* ---- functions to run at the end -------------------------------------------------------------------------- */
+
+GORT_API gort_after *gort_ctx_after_func(gort_ctx *ctx, gort_func fn, void *arg)
+{
+	struct gort_ctx *c = gort__ctx_inside(ctx, "gort_ctx_after_func");
+	struct m *m = rt_enter();
+	struct gort_after *a = NULL;
+
+	if (!fn)
+		gort__misuse("gort_ctx_after_func", "no function");
+	if (gort__running())
+		a = mem_alloc(cache_of(m), sizeof *a);
+	if (!a)
+		goto out;
+	*a = (struct gort_after){ .ctx = c ? c->root : NULL,
+				  .life = load_relaxed(&gort__sched.lives),
+				  .member.kind = MEMBER_AFTER };
+	a->g = gort__g_new(m, fn, arg, 0, 0);
+	if (!a->g) {
+		mem_free(cache_of(m), a, sizeof *a);
+		a = NULL;
+		goto out;
+	}
+	if (!a->ctx)
+		goto out;
+	add_relaxed(&a->ctx->holds, 1);
+	look(m, a->ctx);
+	if (join(m, a->ctx, &a->member) < 0)
+		gort__g_start(m, a->g);
+out:
+	rt_leave(m);
+	return a;
+}
+
+GORT_API bool gort_ctx_after_stop(gort_after *a)
+{
+	struct m *m = rt_enter();
+	bool stopped = true;
+
+	if (!a)
+		gort__misuse("gort_ctx_after_stop", "nothing to stop");
+	if (a->ctx) {
+		lock_acquire(&a->member.set->lock);
+		stopped = a->member.linked;
+		if (stopped)
+			unlink_member(&a->member);
+		lock_release(&a->member.set->lock);
+		drop_hold(m, a->ctx);
+	}
+	if (stopped && a->life == load_relaxed(&gort__sched.lives))
+		gort__g_unmake(m, a->g);
+	mem_free(cache_of(m), a, sizeof *a);
+	rt_leave(m);
+	return stopped;
+}
+
+/* ---- the current one ---------------------------------------------------------------------------------------- */
+
+struct under *gort__under(struct m *m)
+{
+	return m ? &m->g->under : &gort__guest()->under;
+}
+
+/* c is held by u from here on. Nothing waits by w. */
+void gort__under_begin(struct m *m, struct under *u, struct waits *w, struct gort_ctx *c)
+{
+	int err = 0;
+
+	u->ctx = retain(c);
+	u->deadline = c->deadline;
+	if (c->root)
+		err = join(m, c->root, &u->member);
+	store_relaxed(&w->ended, err);
+	w->bound = (w->bound & BOUND_DEADLINE) | BOUND_CTX | (c->root ? BOUND_ENDS : 0);
+}
+
+/* Without giving up the context. */
+static void step_out(struct under *u, struct waits *w)
+{
+	if (!u->ctx)
+		return;
+	leave(&u->member);
+	store_relaxed(&w->ended, 0);
+	w->bound &= BOUND_DEADLINE;
+	u->ctx = NULL;
+}
+
+void gort__under_end(struct m *m, struct under *u)
+{
+	struct gort_ctx *c = u->ctx;
+
+	leave(&u->member);
+	u->ctx = NULL;
+	gort__ctx_release(m, c);
+}
+
+static struct waits *own_waits(struct m *m)
+{
+	return m ? &m->g->waits : &gort__guest()->waits;
+}
+
+GORT_API gort_ctx *gort_ctx_current(void)
+{
+	return outside(gort__under(m_self())->ctx);
+}
+
+GORT_API gort_ctx *gort_ctx_enter(gort_ctx *ctx)
+{
+	struct gort_ctx *c = gort__ctx_inside(ctx, "gort_ctx_enter"), *before;
+	struct m *m = rt_enter();
+	struct under *u = gort__under(m);
+
+	before = u->ctx; /* whoever has the result holds it for us */
+	if (!m)
+		u->member.kind = MEMBER_GUEST;
+	step_out(u, own_waits(m));
+	if (c)
+		gort__under_begin(m, u, own_waits(m), c);
+	rt_leave(m);
+	return outside(before);
+}
+
+GORT_API void gort_ctx_leave(gort_ctx *previous)
+{
+	struct gort_ctx *c = gort__ctx_inside(previous, "gort_ctx_leave"), *left;
+	struct m *m = rt_enter();
+	struct under *u = gort__under(m);
+
+	left = u->ctx;
+	step_out(u, own_waits(m));
+	if (c) {
+		gort__under_begin(m, u, own_waits(m), c);
+		gort__ctx_release(m, c); /* it was held already */
+	}
+	gort__ctx_release(m, left);
+	rt_leave(m);
+}
+
+GORT_API int64_t gort_set_deadline(int64_t deadline)
+{
+	struct m *m = m_self();
+	struct local *l = gort__local();
+	struct waits *w = own_waits(m);
+	int64_t before = l->deadline ? l->deadline : GORT_FOREVER;
+
+	l->deadline = deadline == GORT_FOREVER ? 0 : deadline ? deadline : -1;
+	w->bound = (w->bound & ~(uint32_t)BOUND_DEADLINE) | (l->deadline ? BOUND_DEADLINE : 0);
+	return before;
+}

@@ -1,0 +1,39 @@
+/*
+ * ctx.h - a context's inside, for ctx.c, scope.c and task.c. The design stands in ctx.c.
+ */
+#ifndef GORT_SYNC_CTX_H
+#define GORT_SYNC_CTX_H
+
+#include "sync/chan.h"
+
+struct ctx_set {
+	struct lock lock;
+	struct ctx_member *first; /* lock */
+};
+
+struct gort_ctx {
+	uint32_t refs;         /* atomic: handles, goroutines and guests under it, children */
+	uint32_t holds;        /* atomic: of its memory: refs as one, and each after_func */
+	bool ends;             /* fixed: it can end by itself */
+	struct gort_ctx *from; /* fixed, held: the parent; NULL: the background */
+	struct gort_ctx *root; /* fixed: who ends it: itself, or the nearest above that can; NULL */
+	int64_t deadline;      /* fixed: the earliest on the way up, without_cancel apart */
+	const void *key;       /* fixed */
+	void *value;           /* fixed */
+	/* Of one that ends. */
+	uint64_t state;         /* atomic: 0, or error and cause; CAS once */
+	struct gort_chan *done; /* atomic, set once under set.lock */
+	struct ctx_member self; /* in the set of the next one above that ends */
+	struct ctx_set set;     /* of who ends with it ... */
+	struct ctx_set *more;   /* atomic, set once: SHARDS, when set is contended */
+	struct gort_ctx *work;  /* of the end that goes through here */
+};
+
+/* For callers between rt_enter and rt_leave; NULL is the background. */
+struct gort_ctx *gort__ctx_new(struct m *m, struct gort_ctx *from, int64_t deadline); /* it ends */
+void gort__ctx_release(struct m *m, struct gort_ctx *c);
+void gort__ctx_cancel(struct m *m, struct gort_ctx *c, int cause);
+int gort__ctx_err(struct m *m, struct gort_ctx *c);
+struct gort_ctx *gort__ctx_inside(gort_ctx *ctx, const char *call);
+
+#endif
