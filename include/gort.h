@@ -135,6 +135,7 @@ int gort_go_copy(gort_func fn, const void *args, size_t size);
 typedef struct gort_attr {
 	const char *name;          /* copied, first 31 bytes kept; shown in reports */
 	size_t stack_size;         /* 0: the runtime's default; 16 KiB to 1 GiB; at least so much is had */
+	struct gort_ctx *ctx;      /* its context's parent; NULL: the spawning goroutine's current one */
 	size_t copy;               /* if not 0, arg points to so many bytes to copy, as gort_go_copy */
 	int reserved_[8];
 } gort_attr;                       /* zero value: all defaults */
@@ -149,6 +150,8 @@ int gort_join(gort_task *t, int *result);  /* blocks. 0; -EOWNERDEAD: it panicke
                                               runtime stopped before it ended; releases it, too */
 int gort_join_until(gort_task *t, int *result, int64_t deadline); /* + -ETIMEDOUT: still ours */
 void gort_detach(gort_task *t);
+void gort_task_cancel(gort_task *t, int cause); /* ends the context that it was given at spawn:
+                                              its own, a child of the current one or attr's */
 
 void gort_yield(void);                     /* let others run; this one goes to the back. On a
                                               plain thread sched_yield(2) */

@@ -19,6 +19,11 @@
 /* Data of gort's own that several files use: reached without the detour of an exported symbol. */
 #define hidden_data __attribute__((visibility("hidden")))
 
+/* A variable of which each thread has one, whose address other threads use: declared by per_thread,
+ * used as own_of(name). The simulator puts others in the place of these two. */
+#define per_thread(type, name) __thread type name
+#define own_of(name) name
+
 /* Functions of the scheduler that are entered anew on g0 each time and never return: the
  * sanitizers must not count their frames. */
 #ifdef __clang__

@@ -188,7 +188,7 @@ _Noreturn void gort__g_finish(struct g *g)
 {
 	if (unlikely(g->local.defers || g->local.values))
 		gort__local_end(&g->local);
-	if (unlikely(g->waits.bound & BOUND_CTX))
+	if (unlikely(g->waits.bound & BOUND_CTX) && g->under.ctx)
 		gort__under_end(m_self(), &g->under);
 	if (g->task)
 		gort__task_end(g->task, g->local.panicked ? -EOWNERDEAD : 0);

@@ -20,6 +20,13 @@ struct glist {
 	struct g *first[1 + ROW];
 };
 
+/* All that an empty one needs; the rest may hold anything. */
+static inline void glist_init(struct glist *l)
+{
+	l->head = l->tail = NULL;
+	l->count = l->at = l->n = 0;
+}
+
 static inline void glist_push(struct glist *l, struct g *g)
 {
 	l->count++;
@@ -85,7 +92,7 @@ static inline void glist_append(struct glist *l, struct glist *from)
 		l->tail = from->tail;
 	}
 	l->count = count;
-	*from = (struct glist){ 0 };
+	glist_init(from);
 }
 
 #endif

@@ -311,7 +311,17 @@ static void thread_ends(void)
 {
 	if (thread_local.values)
 		values_end(&thread_local);
+	gort__guest_enter();
+	gort__under_end(NULL, gort__under(NULL));
+	gort__guest_leave();
 	thread_hooked = false;
+}
+
+/* What a plain thread has is given back when it ends. */
+void gort__thread_hook(void)
+{
+	if (!thread_hooked)
+		thread_hooked = os_thread_on_exit(thread_ends) == 0;
 }
 
 GORT_API int gort_key_set(gort_key key, void *value)
@@ -328,8 +338,8 @@ GORT_API int gort_key_set(gort_key key, void *value)
 		err = -ENOMEM;
 	else
 		l->values[i] = (struct local_value){ value, key_version(key) };
-	if (!m && !err && !thread_hooked)
-		thread_hooked = os_thread_on_exit(thread_ends) == 0;
+	if (!m && !err)
+		gort__thread_hook();
 	rt_leave(m);
 	return err;
 }

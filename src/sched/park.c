@@ -6,12 +6,12 @@
 
 #include <errno.h>
 
-static __thread struct guest thread_guest;
+static per_thread(struct guest, thread_guest);
 
 /* Never inlined, so that no compiler keeps the address of the thread-local across a switch. */
 noinline struct guest *gort__guest(void)
 {
-	return &thread_guest;
+	return &own_of(thread_guest);
 }
 
 /* ---- turns of kind (A) -------------------------------------------------------------------------- */

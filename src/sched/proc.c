@@ -142,16 +142,20 @@ static inline void runnext_put(struct p *p, struct g *g)
 	work_queued(p, true);
 }
 
+static noinline void global_put_one(struct g *g)
+{
+	struct glist one = { 0 };
+
+	glist_push(&one, g);
+	gort__global_put(&one);
+}
+
 static inline void make_ready(struct m *m, struct g *g)
 {
-	if (likely(m != NULL)) {
+	if (likely(m != NULL))
 		runnext_put(m->p, g);
-	} else {
-		struct glist one = { 0 };
-
-		glist_push(&one, g);
-		gort__global_put(&one);
-	}
+	else
+		global_put_one(g);
 }
 
 void gort__ready(struct m *m, struct g *g)
@@ -184,14 +188,10 @@ void gort__ready_list(struct m *m, struct glist *list)
 /* A spawned goroutine. */
 void gort__g_start(struct m *m, struct g *g)
 {
-	struct glist one = { 0 };
-
-	if (likely(m != NULL) && likely(deque_push(&m->p->deque, g))) {
+	if (likely(m != NULL) && likely(deque_push(&m->p->deque, g)))
 		work_queued(m->p, deque_len(&m->p->deque) > 1);
-		return;
-	}
-	glist_push(&one, g);
-	gort__global_put(&one);
+	else
+		global_put_one(g);
 }
 
 /* ---- switching ------------------------------------------------------------------------------ */

@@ -455,6 +455,7 @@ struct defer {
 	bool embedded; /* lies on a stack: not freed */
 };
 struct local *gort__local(void); /* the goroutine's, or the thread's */
+void gort__thread_hook(void);    /* a plain thread has something to give back at its end */
 /* Run fn(arg) by gort__defer_end, or else when the goroutine or the innermost try ends. d is the
  * caller's memory, and must last till then. */
 void gort__defer_push(struct local *l, struct defer *d, gort_func fn, void *arg);
@@ -464,13 +465,15 @@ void gort__local_drop(struct local *l); /* free them */
 
 /* ---- sync/ctx.c. begin: a new G, or a guest, is under c from now on. end: at its end. */
 void gort__under_begin(struct m *m, struct under *u, struct waits *w, struct gort_ctx *c);
+void gort__under_change(struct m *m, struct under *u, struct waits *w, struct gort_ctx *c);
 void gort__under_end(struct m *m, struct under *u);
 struct under *gort__under(struct m *m); /* the caller's */
 
 /* ---- sync/task.c */
 bool gort__task_ended(struct gort_task *t);
 bool gort__task_enlist(struct gort_task *t,
-		       struct waiter *w); /* as a joiner; false: it has ended */
+		       struct waiter *w);          /* as a joiner; false: it has ended */
+void gort__task_own_ctx(struct m *m, struct g *g); /* the running g has a task: see task.c */
 void gort__task_end(struct gort_task *t, int err);
 void gort__task_drop(struct gort_task *t);
 

@@ -582,7 +582,11 @@ GORT_API bool gort_ctx_after_stop(gort_after *a)
 
 struct under *gort__under(struct m *m)
 {
-	return m ? &m->g->under : &gort__guest()->under;
+	if (!m)
+		return &gort__guest()->under;
+	if (m->g->task)
+		gort__task_own_ctx(m, m->g);
+	return &m->g->under;
 }
 
 /* c is held by u from here on. Nothing waits by w. */
@@ -609,10 +613,22 @@ static void step_out(struct under *u, struct waits *w)
 	u->ctx = NULL;
 }
 
+/* Of the running one, which waits for nothing. */
+void gort__under_change(struct m *m, struct under *u, struct waits *w, struct gort_ctx *c)
+{
+	struct gort_ctx *before = u->ctx;
+
+	step_out(u, w);
+	gort__under_begin(m, u, w, c);
+	gort__ctx_release(m, before);
+}
+
 void gort__under_end(struct m *m, struct under *u)
 {
 	struct gort_ctx *c = u->ctx;
 
+	if (!c)
+		return;
 	leave(&u->member);
 	u->ctx = NULL;
 	gort__ctx_release(m, c);
@@ -625,7 +641,11 @@ static struct waits *own_waits(struct m *m)
 
 GORT_API gort_ctx *gort_ctx_current(void)
 {
-	return outside(gort__under(m_self())->ctx);
+	struct m *m = rt_enter();
+	struct gort_ctx *c = gort__under(m)->ctx;
+
+	rt_leave(m);
+	return outside(c);
 }
 
 GORT_API gort_ctx *gort_ctx_enter(gort_ctx *ctx)
@@ -635,8 +655,10 @@ GORT_API gort_ctx *gort_ctx_enter(gort_ctx *ctx)
 	struct under *u = gort__under(m);
 
 	before = u->ctx; /* whoever has the result holds it for us */
-	if (!m)
+	if (!m) {
 		u->member.kind = MEMBER_GUEST;
+		gort__thread_hook();
+	}
 	step_out(u, own_waits(m));
 	if (c)
 		gort__under_begin(m, u, own_waits(m), c);

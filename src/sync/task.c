@@ -7,9 +7,14 @@
  * given up by a successful join or by detach. Misuse (a second join) is caught while the memory is
  * still this task's.
  *
+ * A task has a context of its own, a child of its spawner's, that is made when somebody needs it: the
+ * goroutine itself when it looks at its context or starts others (gort__task_own_ctx). Until then a
+ * cancellation is cause, and the end of the goroutine's one wait (park.h, B). ctx and cause change under
+ * the lot's lock, so either the maker sees the cause or the canceller the context.
+ *
  * Callers: goroutines and guests.
  */
-#include "sched/park.h"
+#include "sync/ctx.h"
 
 #include <errno.h>
 
@@ -24,13 +29,18 @@ struct gort_task {
 	void *arg;
 	struct g *g; /* while it RUNS, for -EDEADLK */
 	uint64_t id;
+	struct gort_ctx *ctx; /* lot, set once by its goroutine: its own; held */
+	int cause;            /* lot: canceled while there was no ctx */
 	struct waitq joiners; /* lot */
 };
 
-static void unref(struct mem_cache *cache, struct gort_task *t)
+static void unref(struct m *m, struct gort_task *t)
 {
-	if (sub_acq_rel(&t->refs, 1) == 1)
-		mem_free(cache, t, sizeof *t);
+	if (sub_acq_rel(&t->refs, 1) != 1)
+		return;
+	if (unlikely(t->ctx != NULL))
+		gort__ctx_release(m, t->ctx);
+	mem_free(cache_of(m), t, sizeof *t);
 }
 
 bool gort__task_ended(struct gort_task *t)
@@ -69,11 +79,12 @@ static void end(struct gort_task *t, int err, struct glist *woken)
 void gort__task_end(struct gort_task *t, int err)
 {
 	struct m *m = rt_enter();
-	struct glist woken = { 0 };
+	struct glist woken;
 
+	glist_init(&woken);
 	end(t, err, &woken);
 	gort__ready_list(m, &woken);
-	unref(cache_of(m), t);
+	unref(m, t);
 	rt_leave(m);
 }
 
@@ -103,32 +114,44 @@ static bool attr_ok(const gort_attr *a)
 	return size >= (size_t)16 << 10 && size <= (size_t)1 << 30 && a->copy <= size / 4;
 }
 
+/* With its goroutine, not started. NULL: out of memory. */
+static struct gort_task *task_new(struct m *m, const gort_attr *a, void *arg)
+{
+	struct gort_ctx *from =
+		a->ctx ? gort__ctx_inside(a->ctx, "gort_spawn") : gort__under(m)->ctx;
+	struct gort_task *t = mem_alloc(cache_of(m), sizeof *t);
+	struct g *g = t ? gort__g_new(m, task_main, arg, a->copy, a->stack_size) : NULL;
+
+	if (unlikely(!g)) {
+		if (t)
+			mem_free(cache_of(m), t, sizeof *t);
+		return NULL;
+	}
+	*t = (struct gort_task){ .refs = 2, .g = g, .id = g->id };
+	if (unlikely(from != NULL))
+		gort__under_begin(m, &g->under, &g->waits, from);
+	g->waits.bound |= BOUND_CTX | BOUND_ENDS;
+	g->task = t;
+	if (a->name)
+		gort__g_name(g, a->name);
+	return t;
+}
+
 GORT_API gort_task *gort_spawn(int (*fn)(void *arg), void *arg, const gort_attr *attr)
 {
 	static const gort_attr none;
 	const gort_attr *a = attr ? attr : &none;
 	struct m *m = rt_enter();
 	struct gort_task *t = NULL;
-	struct g *g;
 
 	if (!fn)
 		gort__misuse("gort_spawn", "no function");
 	if (likely(gort__running()) && likely(attr_ok(a)))
-		t = mem_alloc(cache_of(m), sizeof *t);
-	if (!t)
-		goto out;
-	g = gort__g_new(m, task_main, arg, a->copy, a->stack_size);
-	if (unlikely(!g)) {
-		mem_free(cache_of(m), t, sizeof *t);
-		t = NULL;
-		goto out;
+		t = task_new(m, a, arg);
+	if (likely(t != NULL)) {
+		t->fn = fn;
+		gort__g_start(m, t->g);
 	}
-	*t = (struct gort_task){ .refs = 2, .fn = fn, .g = g, .id = g->id };
-	g->task = t;
-	if (a->name)
-		gort__g_name(g, a->name);
-	gort__g_start(m, g);
-out:
 	rt_leave(m);
 	return t;
 }
@@ -162,7 +185,7 @@ GORT_API int gort_join_until(gort_task *t, int *result, int64_t deadline)
 		err = t->err;
 		if (result && err == 0)
 			*result = t->result;
-		unref(cache_of(m), t);
+		unref(m, t);
 	}
 	rt_leave(m);
 	return err;
@@ -180,6 +203,58 @@ GORT_API void gort_detach(gort_task *t)
 	if (!t)
 		return;
 	m = rt_enter();
-	unref(cache_of(m), t);
+	unref(m, t);
+	rt_leave(m);
+}
+
+void gort__task_own_ctx(struct m *m, struct g *g)
+{
+	struct gort_task *t = g->task;
+	struct lock *lot = gort__lot_lock(t);
+	struct gort_ctx *c = t->ctx ? NULL : gort__ctx_new(m, g->under.ctx, GORT_FOREVER);
+	int cause;
+
+	if (!c)
+		return; /* it is there, or memory is out: then the spawner's has to do */
+	lock_acquire(lot);
+	t->ctx = c;
+	cause = t->cause;
+	lock_release(lot);
+	if (cause)
+		gort__ctx_cancel(m, c, cause);
+	gort__under_change(m, &g->under, &g->waits, c);
+}
+
+/* Its goroutine has no context of its own yet, and cannot end while the lot's lock is held. True: it must
+ * be made runnable. */
+static bool cancel_wait(struct gort_task *t, int cause)
+{
+	if (t->cause || load_relaxed(&t->state) == ENDED)
+		return false;
+	t->cause = cause < 0 ? cause : -ECANCELED;
+	store_relaxed(&t->g->waits.ended, -ECANCELED);
+	os_membarrier(); /* park.h, between ended and taken */
+	return gort__wait_cancel(&t->g->waits);
+}
+
+GORT_API void gort_task_cancel(gort_task *t, int cause)
+{
+	struct lock *lot = gort__lot_lock(t);
+	struct gort_ctx *c;
+	bool wake = false;
+	struct m *m;
+
+	if (!t)
+		gort__misuse("gort_task_cancel", "no task");
+	m = rt_enter();
+	lock_acquire(lot);
+	c = t->ctx; /* the task holds it, and the caller the task */
+	if (!c)
+		wake = cancel_wait(t, cause);
+	lock_release(lot);
+	if (c)
+		gort__ctx_cancel(m, c, cause);
+	if (wake)
+		gort__ready(m, t->g);
 	rt_leave(m);
 }
