@@ -320,6 +320,32 @@ void gort_ctx_leave(gort_ctx *previous);
  *   int64_t old = gort_set_deadline(gort_in(5 * GORT_SEC)); ... gort_set_deadline(old); */
 int64_t gort_set_deadline(int64_t deadline);
 
+/* ---- scopes: goroutines that cannot outlive a block ---------------------------------- */
+
+typedef struct gort_scope gort_scope;
+
+/* A context of its own under the current one. limit: most of them at once (0: no limit).
+ * NULL: out of memory. */
+gort_scope *gort_scope_open(int limit);
+
+/* fn runs under the scope's context. The first negative result (or a panic: -EOWNERDEAD) cancels
+ * the others, whose calls then give -ECANCELED. Waits for a place if limit are running [c];
+ * -ECANCELED once cancelled; -ENOMEM, -ESRCH, -EINVAL (attributes out of range, or a context in them). Members
+ * may add members until they return, with try_go under a limit (-EAGAIN: no place), else all could wait
+ * for each other. */
+int gort_scope_go(gort_scope *s, int (*fn)(void *arg), void *arg);
+int gort_scope_try_go(gort_scope *s, int (*fn)(void *arg), void *arg);
+int gort_scope_spawn(gort_scope *s, int (*fn)(void *arg), void *arg, const gort_attr *attr);
+gort_ctx *gort_scope_ctx(gort_scope *s);   /* borrowed */
+void gort_scope_cancel(gort_scope *s, int cause);
+int gort_scope_wait_until(gort_scope *s, int64_t deadline); /* 0 when all have returned, -ETIMEDOUT; for
+                                              grace periods, so no cancellation ends it */
+
+/* Wait for all of them, free the scope, return the first negative result, else the caller's
+ * cancellation if it had to wait, else 0. If the caller is cancelled, so is the scope, and the wait goes on until
+ * all have returned. By a member: misuse. */
+int gort_scope_close(gort_scope *s);
+
 #ifdef __cplusplus
 }
 #endif

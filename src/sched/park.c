@@ -16,11 +16,6 @@ noinline struct guest *gort__guest(void)
 
 /* ---- turns of kind (A) -------------------------------------------------------------------------- */
 
-static uint64_t next_turn(const struct waits *s)
-{
-	return (load_relaxed(&s->word) & ~(uint64_t)(TURN_STEP - 1)) + TURN_STEP;
-}
-
 /* Steps (1a) and (1b). *early: it was PARKING. */
 static bool claim(struct waits *s, uint64_t turn, uint64_t to, bool *early)
 {
@@ -57,20 +52,20 @@ static void deadline_fire(struct timer *timer, struct glist *ready)
 		glist_push_woken(ready, t->g);
 }
 
-int gort__wait_begin(struct m *m, struct wait *t, int64_t when)
+int gort__wait_begin(struct m *m, struct wait *t, int64_t when, bool sure)
 {
 	int err;
 
 	t->g = m ? m->g : NULL;
 	t->guest = m ? NULL : gort__guest();
 	t->waits = m ? &m->g->waits : &t->guest->waits;
-	t->turn = next_turn(t->waits);
+	t->turn = turn_after(load_relaxed(&t->waits->word)) | (sure ? TURN_SURE : 0);
 	t->when = when;
 	if (!m)
 		note_clear(&t->guest->note);
 	store_relaxed(&t->waits->word, t->turn | (m ? TURN_PARKING : TURN_WAITING));
 	fence_light();
-	err = load_relaxed(&t->waits->ended);
+	err = sure ? 0 : load_relaxed(&t->waits->ended);
 	if (err == 0 && m && when != GORT_FOREVER) {
 		t->timer =
 			(struct timer){ .when = when, .slot = TIMER_IDLE, .fire = deadline_fire };
@@ -120,7 +115,7 @@ static void guest_sleep(struct wait *t, struct lock *held)
 int gort__wait_result(struct wait *t)
 {
 	disarm(t);
-	switch (load_acquire(&t->waits->word) % TURN_STEP) {
+	switch (load_acquire(&t->waits->word) & TURN_STATES) {
 	case TURN_TIMEOUT:
 		return -ETIMEDOUT;
 	case TURN_CANCELED:
@@ -142,10 +137,12 @@ returns_by_jump int gort__wait_sleep(struct wait *t, struct lock *held, enum g_w
 /* park.h, step 9 and (1a), (1b): after ended was stored, and a full fence on every thread. */
 bool gort__wait_cancel(struct waits *s)
 {
-	uint64_t word = load_acquire(&s->word), turn = word & ~(uint64_t)(TURN_STEP - 1);
+	uint64_t word = load_acquire(&s->word), turn = turn_of(word);
 	bool early;
 
-	switch (word % TURN_STEP) {
+	if (word & TURN_SURE)
+		return false;
+	switch (word & TURN_STATES) {
 	case TURN_LIGHT_WAITING:
 		return load_relaxed(&s->taken) != (turn | TURN_LIGHT) &&
 			cas_acq_rel(&s->word, &word, turn | TURN_CANCELED);
@@ -168,17 +165,17 @@ static void leave_queue(struct waiter *w)
 }
 
 static returns_by_jump int wait_turn(struct m *m, struct waiter *w, struct waitq *q, int64_t when,
-				     enum g_why why, bool front)
+				     enum g_why why, int flags)
 {
 	struct wait t;
-	int err = gort__wait_begin(m, &t, when);
+	int err = gort__wait_begin(m, &t, when, flags & WAIT_SURE);
 
 	if (err < 0) {
 		lock_release(w->lock);
 		return err;
 	}
 	w->turn = t.turn;
-	if (front)
+	if (flags & WAIT_FRONT)
 		waitq_push_front(q, w);
 	else
 		waitq_push(q, w);
@@ -234,20 +231,18 @@ returns_by_jump int gort__wait(struct waiter *w, struct waitq *q, struct lock *l
 	w->g = m ? m->g : NULL;
 	w->guest = m ? NULL : gort__guest();
 	w->early = false;
-	if (flags & WAIT_SURE)
-		return wait_sure(m, w, q, why, flags & WAIT_FRONT);
-	if (unlikely(waits_of(w)->bound & BOUND_WAITS))
+	if (unlikely(waits_of(w)->bound & BOUND_WAITS) && !(flags & WAIT_SURE))
 		when = bounded(m, w, when);
 	else if (when == GORT_FOREVER)
 		return wait_sure(m, w, q, why, flags & WAIT_FRONT);
-	return wait_turn(m, w, q, when, why, flags & WAIT_FRONT);
+	return wait_turn(m, w, q, when, why, flags);
 }
 
 /* A light wait whose context has ended, but maybe an ender was faster. The lock is taken in any case: who
  * released it for us may not have done so yet. */
 rare int gort__light_canceled(struct waiter *w)
 {
-	if (load_acquire(&w->g->waits.word) % TURN_STEP != TURN_CANCELED)
+	if ((load_acquire(&w->g->waits.word) & TURN_STATES) != TURN_CANCELED)
 		return w->status;
 	leave_queue(w);
 	return load_relaxed(&w->g->waits.ended);
@@ -259,7 +254,7 @@ returns_by_jump int gort__wait_deadline(int64_t when, enum g_why why)
 	struct wait t;
 	int err;
 
-	err = gort__wait_begin(m, &t, deadline_of(gort__local(), when));
+	err = gort__wait_begin(m, &t, deadline_of(gort__local(), when), false);
 	if (err == 0)
 		err = gort__wait_sleep(&t, NULL, why);
 	return err;

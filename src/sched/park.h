@@ -187,7 +187,8 @@ enum { WAIT_BACK, WAIT_FRONT = 1, WAIT_SURE = 2 };
  * has ended the wait, the deadline has passed, or the caller's context or own deadline has ended. lock is
  * held by the caller, and is not held any more on return. Gives w->status as the ender set it,
  * -ETIMEDOUT, -ECANCELED, or -ENOMEM (no memory for the deadline; it has not waited). On return w is
- * in no queue. flags: WAIT_FRONT before all others; WAIT_SURE is not cancellable.
+ * in no queue. flags: WAIT_FRONT before all others; WAIT_SURE is not cancellable, but ends at
+ * the deadline.
  * Blocks; may resume on another M. */
 int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t deadline,
 	       enum g_why why, int flags);
@@ -217,7 +218,7 @@ struct wait {
 	uint64_t turn;
 	int64_t when;
 };
-int gort__wait_begin(struct m *m, struct wait *t, int64_t when);
+int gort__wait_begin(struct m *m, struct wait *t, int64_t when, bool sure);
 bool gort__wait_claim(struct wait *t);
 int gort__wait_sleep(struct wait *t, struct lock *held, enum g_why why);
 int gort__wait_result(struct wait *t);

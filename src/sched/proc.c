@@ -199,7 +199,7 @@ void gort__g_start(struct m *m, struct g *g)
 /* park.h, step 2. */
 static void after_park(struct m *m, struct g *g)
 {
-	uint64_t word = (load_relaxed(&g->waits.word) & ~(uint64_t)(TURN_STEP - 1)) | TURN_PARKING;
+	uint64_t word = turn_of(load_relaxed(&g->waits.word)) | TURN_PARKING;
 	bool waits = cas_acq_rel(&g->waits.word, &word, word - TURN_PARKING + TURN_WAITING);
 
 	if (m->after_lock)
@@ -212,7 +212,7 @@ static void after_park(struct m *m, struct g *g)
 rare void gort__light_ended(struct m *m, struct g *g, struct lock *lock)
 {
 	uint64_t word = load_relaxed(&g->waits.word);
-	bool mine = word % TURN_STEP == TURN_LIGHT_WAITING &&
+	bool mine = (word & TURN_STATES) == TURN_LIGHT_WAITING &&
 		cas_acq_rel(&g->waits.word, &word, word - TURN_LIGHT_WAITING + TURN_CANCELED);
 
 	lock_release(lock);

@@ -58,6 +58,7 @@ enum g_why {
 	WHY_WAITGROUP,
 	WHY_JOIN,
 	WHY_SELECT,
+	WHY_SCOPE,
 	WHY_FOREVER
 };
 
@@ -80,7 +81,8 @@ struct waitq {
 	struct waiter *tail;
 };
 
-/* States of a wait word, and TURN_LIGHT, a mark in a waiter's turn. */
+/* States of a wait word (its low TURN_STATES bits); TURN_SURE, a part of the turn: no context ends this wait;
+ * TURN_LIGHT, a mark in a waiter's turn. */
 enum {
 	TURN_RUNNING,
 	TURN_PARKING,
@@ -90,9 +92,21 @@ enum {
 	TURN_DONE,
 	TURN_CANCELED,
 	TURN_TIMEOUT,
-	TURN_STEP = 8,
+	TURN_STATES = 7,
+	TURN_SURE = 8,
+	TURN_STEP = 16,
 	TURN_LIGHT = 1
 };
+
+static inline uint64_t turn_of(uint64_t word)
+{
+	return word & ~(uint64_t)TURN_STATES;
+}
+
+static inline uint64_t turn_after(uint64_t word)
+{
+	return (word & ~(uint64_t)(TURN_STEP - 1)) + TURN_STEP;
+}
 
 /* What a G's or guest's waits share. See park.h. */
 struct waits {

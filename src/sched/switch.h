@@ -137,7 +137,7 @@ static inlined void park(struct m *m, struct g *g, struct lock *held, enum after
 /* park.h, steps 3 and 4. 0, or how the context has ended. */
 static inline int light_begin(struct g *g, struct waiter *w)
 {
-	uint64_t turn = (load_relaxed(&g->waits.word) & ~(uint64_t)(TURN_STEP - 1)) + TURN_STEP;
+	uint64_t turn = turn_after(load_relaxed(&g->waits.word));
 
 	store_relaxed(&g->waits.word, turn | TURN_LIGHT_PARKING);
 	fence_light();

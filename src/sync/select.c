@@ -205,7 +205,8 @@ static returns_by_jump int wait_once(struct m *m, struct choice *c)
 	size_t time = earliest(c->cases, c->n);
 	bool timed = time < c->n && c->cases[time].deadline <= c->deadline;
 	int ended,
-		err = gort__wait_begin(m, &c->wait, timed ? c->cases[time].deadline : c->deadline);
+		err = gort__wait_begin(m, &c->wait, timed ? c->cases[time].deadline : c->deadline,
+				       false);
 
 	if (err < 0)
 		return err;

@@ -14,27 +14,13 @@
  *
  * Callers: goroutines and guests.
  */
-#include "sync/ctx.h"
+#include "sync/task.h"
 
 #include <errno.h>
 
 enum { RUNS, ENDED };
 
-struct gort_task {
-	uint32_t state; /* atomic; ENDED by release meets acquire in joins */
-	uint32_t refs;  /* atomic */
-	int result;     /* by the goroutine before ENDED */
-	int err;        /* 0 or -EOWNERDEAD; likewise */
-	int (*fn)(void *arg);
-	void *arg;
-	struct g *g; /* while it RUNS, for -EDEADLK */
-	uint64_t id;
-	struct gort_ctx *ctx; /* lot, set once by its goroutine: its own; held */
-	int cause;            /* lot: canceled while there was no ctx */
-	struct waitq joiners; /* lot */
-};
-
-static void unref(struct m *m, struct gort_task *t)
+void gort__task_unref(struct m *m, struct gort_task *t)
 {
 	if (sub_acq_rel(&t->refs, 1) != 1)
 		return;
@@ -82,9 +68,13 @@ void gort__task_end(struct gort_task *t, int err)
 	struct glist woken;
 
 	glist_init(&woken);
-	end(t, err, &woken);
-	gort__ready_list(m, &woken);
-	unref(m, t);
+	if (unlikely(t->scope != NULL)) {
+		gort__scope_member_ended(m, t->scope, err ? err : t->result);
+	} else {
+		end(t, err, &woken);
+		gort__ready_list(m, &woken);
+	}
+	gort__task_unref(m, t);
 	rt_leave(m);
 }
 
@@ -93,8 +83,11 @@ void gort__task_drop(struct gort_task *t)
 {
 	struct glist none = { 0 };
 
-	end(t, -ECANCELED, &none);
-	unref(NULL, t);
+	if (t->scope)
+		gort__scope_member_ended(NULL, t->scope, -ECANCELED);
+	else
+		end(t, -ECANCELED, &none);
+	gort__task_unref(NULL, t);
 }
 
 static void task_main(void *arg)
@@ -104,7 +97,7 @@ static void task_main(void *arg)
 	t->result = t->fn(arg);
 }
 
-static bool attr_ok(const gort_attr *a)
+bool gort__attr_ok(const gort_attr *a)
 {
 	size_t size = a->stack_size ? a->stack_size : gort__sched.stack_size;
 
@@ -114,11 +107,9 @@ static bool attr_ok(const gort_attr *a)
 	return size >= (size_t)16 << 10 && size <= (size_t)1 << 30 && a->copy <= size / 4;
 }
 
-/* With its goroutine, not started. NULL: out of memory. */
-static struct gort_task *task_new(struct m *m, const gort_attr *a, void *arg)
+struct gort_task *gort__task_new(struct m *m, int (*fn)(void *arg), void *arg, const gort_attr *a,
+				 struct gort_ctx *from)
 {
-	struct gort_ctx *from =
-		a->ctx ? gort__ctx_inside(a->ctx, "gort_spawn") : gort__under(m)->ctx;
 	struct gort_task *t = mem_alloc(cache_of(m), sizeof *t);
 	struct g *g = t ? gort__g_new(m, task_main, arg, a->copy, a->stack_size) : NULL;
 
@@ -127,7 +118,7 @@ static struct gort_task *task_new(struct m *m, const gort_attr *a, void *arg)
 			mem_free(cache_of(m), t, sizeof *t);
 		return NULL;
 	}
-	*t = (struct gort_task){ .refs = 2, .g = g, .id = g->id };
+	*t = (struct gort_task){ .refs = 2, .fn = fn, .g = g, .id = g->id };
 	if (unlikely(from != NULL))
 		gort__under_begin(m, &g->under, &g->waits, from);
 	g->waits.bound |= BOUND_CTX | BOUND_ENDS;
@@ -135,6 +126,11 @@ static struct gort_task *task_new(struct m *m, const gort_attr *a, void *arg)
 	if (a->name)
 		gort__g_name(g, a->name);
 	return t;
+}
+
+static struct gort_ctx *parent_of(struct m *m, const gort_attr *a)
+{
+	return a->ctx ? gort__ctx_inside(a->ctx, "gort_spawn") : gort__under(m)->ctx;
 }
 
 GORT_API gort_task *gort_spawn(int (*fn)(void *arg), void *arg, const gort_attr *attr)
@@ -146,12 +142,10 @@ GORT_API gort_task *gort_spawn(int (*fn)(void *arg), void *arg, const gort_attr 
 
 	if (!fn)
 		gort__misuse("gort_spawn", "no function");
-	if (likely(gort__running()) && likely(attr_ok(a)))
-		t = task_new(m, a, arg);
-	if (likely(t != NULL)) {
-		t->fn = fn;
+	if (likely(gort__running()) && likely(gort__attr_ok(a)))
+		t = gort__task_new(m, fn, arg, a, parent_of(m, a));
+	if (likely(t != NULL))
 		gort__g_start(m, t->g);
-	}
 	rt_leave(m);
 	return t;
 }
@@ -185,7 +179,7 @@ GORT_API int gort_join_until(gort_task *t, int *result, int64_t deadline)
 		err = t->err;
 		if (result && err == 0)
 			*result = t->result;
-		unref(m, t);
+		gort__task_unref(m, t);
 	}
 	rt_leave(m);
 	return err;
@@ -203,7 +197,7 @@ GORT_API void gort_detach(gort_task *t)
 	if (!t)
 		return;
 	m = rt_enter();
-	unref(m, t);
+	gort__task_unref(m, t);
 	rt_leave(m);
 }
 
@@ -211,11 +205,12 @@ void gort__task_own_ctx(struct m *m, struct g *g)
 {
 	struct gort_task *t = g->task;
 	struct lock *lot = gort__lot_lock(t);
-	struct gort_ctx *c = t->ctx ? NULL : gort__ctx_new(m, g->under.ctx, GORT_FOREVER);
+	struct gort_ctx *c =
+		t->ctx || t->scope ? NULL : gort__ctx_new(m, g->under.ctx, GORT_FOREVER);
 	int cause;
 
 	if (!c)
-		return; /* it is there, or memory is out: then the spawner's has to do */
+		return; /* it is there, or has to be the scope's; or memory is out: the spawner's, then */
 	lock_acquire(lot);
 	t->ctx = c;
 	cause = t->cause;
