@@ -180,14 +180,90 @@ static void unwind(void *arg)
 	count(arg);
 }
 
+// variants: maxprocs
 TEST(unwinding_runs_destructors)
 {
 	std::atomic<int> n{ 0 };
 
-	gort_maxprocs(1); /* while it unwinds, libstdc++ keeps count per thread */
+	gort_waitgroup_add(&group, SCALE(200));
+	for (int i = 0; i < SCALE(200); i++)
+		CHECK_EQ(gort_go(unwind, &n), 0);
+	gort_waitgroup_wait(&group);
+	CHECK_EQ(n.load(), SCALE(200));
+}
+
+/* What is being handled stays with the goroutine while it blocks, however others throw meanwhile. */
+static void block_in_catch(void *arg)
+{
+	std::string mine = "exception of goroutine " + std::to_string(gort_self());
+
+	for (int i = 0; i < 20; i++) {
+		try {
+			try {
+				throw std::runtime_error(mine);
+			} catch (...) {
+				gort_yield();
+				if (i % 4 == 0)
+					gort_sleep(1000);
+				CHECK_EQ(std::uncaught_exceptions(), 0);
+				throw; /* the one being handled */
+			}
+		} catch (const std::exception &e) {
+			gort_yield();
+			CHECK_STR(e.what(), mine.c_str());
+			CHECK(std::current_exception() != nullptr);
+		}
+		CHECK(std::current_exception() == nullptr);
+		gort_yield();
+	}
+	count(arg);
+}
+
+// variants: maxprocs
+TEST(blocks_inside_a_catch_block)
+{
+	std::atomic<int> n{ 0 };
+
+	gort_waitgroup_add(&group, SCALE(100));
+	for (int i = 0; i < SCALE(100); i++)
+		CHECK_EQ(gort_go(block_in_catch, &n), 0);
+	gort_waitgroup_wait(&group);
+	CHECK_EQ(n.load(), SCALE(100));
+}
+
+static void exit_in_catch(void *)
+{
+	try {
+		throw 1;
+	} catch (int) {
+		gort_waitgroup_done(&group);
+		gort_goexit();
+	}
+}
+
+TEST(goexit_in_a_catch_block_leaves_others_alone)
+{
+	std::atomic<int> n{ 0 };
+
+	gort_maxprocs(1);
 	gort_waitgroup_add(&group, 1);
-	unwind(&n);
-	CHECK_EQ(n.load(), 1);
+	CHECK_EQ(gort_go(exit_in_catch, nullptr), 0);
+	gort_waitgroup_wait(&group);
+	CHECK(std::current_exception() == nullptr);
+	gort_waitgroup_add(&group, 1);
+	block_in_catch(&n);
+}
+
+static void let_it_go(void *)
+{
+	gort_set_name("thrower");
+	throw std::runtime_error("nobody catches this");
+}
+
+TEST_DIES(uncaught_exception_names_the_goroutine, "std::terminate in goroutine 2 (thrower)")
+{
+	CHECK_EQ(gort_go(let_it_go, nullptr), 0);
+	gort_sleep(GORT_SEC);
 }
 
 static void rethrow_within(void *arg)

@@ -56,6 +56,7 @@ static inline void begin(struct m *m, struct g *g, gort_func fn, void *arg, uint
 	g->waiting_count = 1;
 	store_relaxed(&g->waits.ended, 0);
 	g->waits.bound = 0;
+	g->excepting = false;
 	g->id = id;
 	g->named = false;
 	g->local = (struct local){ 0 };

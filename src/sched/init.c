@@ -226,6 +226,7 @@ static void end_runtime(void)
 	sched.wants_count = 0;
 	sched.asked = 0;
 	os_faults_remove();
+	gort__terminate_remove();
 	store_seq(&sched.closing, 0);
 }
 
@@ -284,6 +285,7 @@ static int start_runtime(const struct config *c)
 /* From here on guests may make goroutines. The first M has its P: they cannot take it. */
 static void open_runtime(void)
 {
+	gort__terminate_install();
 	store_release(&sched.running, 1);
 }
 

@@ -81,11 +81,18 @@ void gort__m_free(struct m *m)
 
 void gort__m_run(struct m *m)
 {
+	struct cxa_globals own = { 0 };
+
+	m->cxa = gort__cxa();
+	if (m->cxa)
+		exceptions_take(m->cxa, &own); /* gort_run may be called in a catch block */
 	arch_self_set(m);
 	fiber_adopt_thread(&m->g0_fiber);
 	fiber_leave(&m->g0_fiber, &m->g0_fiber, false); /* gort__schedule arrives */
 	gort_enter(&m->g0_sp, gort__schedule, m);
 	arch_self_set(NULL);
+	if (m->cxa)
+		*m->cxa = own;
 }
 
 static void m_main(void *arg)

@@ -48,6 +48,8 @@
 
 enum g_state { G_FREE, G_RUNNABLE, G_RUNNING, G_WAITING, G_DEAD };
 
+#include "sched/exceptions.h"
+
 /* What a G waits for, for reports. */
 enum g_why {
 	WHY_NONE,
@@ -147,18 +149,20 @@ struct g {
 	uint32_t state;         /* atomic: enum g_state */
 	uint16_t why;           /* atomic: enum g_why */
 	bool unguarded;         /* fixed: its stack has a canary instead of a guard */
+	bool excepting;         /* owner: exceptions has some */
 	struct waits waits;     /* see park.h */
 	struct waiter *waiting; /* owner: the nodes it waits by, for withdrawal at the end */
 	size_t waiting_count;   /* beyond WAITING_FEW they lie in memory of gort's allocator */
 	gort_func fn;           /* owner */
 	void *arg;
 	/* What its start and end touch as well. */
-	uint64_t id;            /* fixed for one life */
-	struct gort_task *task; /* owner: NULL but for spawned ones */
-	struct local local;     /* owner */
-	struct under under;     /* owner */
-	size_t stack_size;      /* fixed: usable bytes */
-	bool named;             /* owner: name is set */
+	uint64_t id;                   /* fixed for one life */
+	struct gort_task *task;        /* owner: NULL but for spawned ones */
+	struct local local;            /* owner */
+	struct under under;            /* owner */
+	struct cxa_globals exceptions; /* owner: while it does not run */
+	size_t stack_size;             /* fixed: usable bytes */
+	bool named;                    /* owner: name is set */
 	/* The rest. */
 	struct chunk *chunk; /* fixed: where it lies, see stack.h */
 	char *low;           /* fixed: lowest usable byte of its stack */
@@ -197,8 +201,9 @@ enum after_kind { AFTER_NOTHING, AFTER_UNLOCK, AFTER_LIGHT, AFTER_PARK, AFTER_YI
 
 struct m {
 	/* owner */
-	struct g *g; /* atomic, written by owner: the G that runs on it; NULL on g0 */
-	struct p *p; /* the P it holds, or NULL */
+	struct g *g;             /* atomic, written by owner: the G that runs on it; NULL on g0 */
+	struct p *p;             /* the P it holds, or NULL */
+	struct cxa_globals *cxa; /* fixed: the thread's; NULL: no C++ */
 	enum after_kind after;
 	struct g *after_g;
 	struct lock *after_lock;

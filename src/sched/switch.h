@@ -109,6 +109,8 @@ static inline void check_stack(struct g *g)
 static inlined void switch_away(struct m *m, struct g *g, struct g *next)
 {
 	check_stack(g);
+	if (unlikely(m->cxa != NULL))
+		g->excepting = exceptions_take(m->cxa, &g->exceptions);
 	if (likely(next != NULL)) {
 		become(m, next);
 		fiber_leave(&g->fiber, &next->fiber, false);
@@ -118,7 +120,10 @@ static inlined void switch_away(struct m *m, struct g *g, struct g *next)
 		gort_mcall(&g->sp, m->g0_sp, gort__schedule, m);
 	}
 	fiber_arrive(&g->fiber);
-	after_switch(m_self());
+	m = m_self();
+	if (unlikely(g->excepting))
+		*m->cxa = g->exceptions;
+	after_switch(m);
 }
 
 /* held: released once the stack is left; may be NULL. after: UNLOCK, LIGHT or PARK. */
