@@ -87,13 +87,13 @@ struct os_altstack {
 int os_altstack_enter(struct os_altstack *a);
 void os_altstack_leave(struct os_altstack *a);
 
-/* Faults. handler(address, sp, pc, code) runs on the alternate stack inside the SIGSEGV or SIGBUS
+/* Faults. fn(address, sp, pc, code) runs on the alternate stack inside the SIGSEGV or SIGBUS
  * handler. If it returns true it has reported: the signal's default action follows (core dump).
  * False: not ours, the handler that was there before is called, with its flags honoured, or the
  * default action follows. install keeps what was there; remove puts it back, unless someone else
  * has replaced ours meanwhile. Each is called with the runtime not running threads of its own. */
 typedef bool (*os_fault_fn)(uintptr_t address, uintptr_t sp, uintptr_t pc, int code);
-int os_faults_install(os_fault_fn handler);
+int os_faults_install(os_fault_fn fn);
 void os_faults_remove(void);
 
 /* ---- misc.c */

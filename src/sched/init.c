@@ -339,7 +339,7 @@ static int run(int (*fn)(void *), void *arg, const gort_options *options, bool *
 		return -EINVAL;
 	if (err < 0)
 		return err;
-	if (m_self() || (err = enter_mode(MODE_RUN)) < 0)
+	if (m_self() || enter_mode(MODE_RUN) < 0)
 		return -EBUSY;
 	err = start_runtime(&c);
 	if (err < 0) {

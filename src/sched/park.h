@@ -103,6 +103,7 @@ static inline void waitq_remove(struct waiter *w)
 {
 	struct waitq *q = w->queue;
 
+	must_checked(q != NULL);
 	if (w->prev)
 		w->prev->next = w->next;
 	else
@@ -190,8 +191,8 @@ enum { WAIT_BACK, WAIT_FRONT = 1, WAIT_SURE = 2 };
  * in no queue. flags: WAIT_FRONT before all others; WAIT_SURE is not cancellable, but ends at
  * the deadline.
  * Blocks; may resume on another M. */
-int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t deadline,
-	       enum g_why why, int flags);
+int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t when, enum g_why why,
+	       int flags);
 
 /* A call with this deadline must not wait. */
 static inline bool deadline_passed(int64_t deadline)
@@ -200,7 +201,7 @@ static inline bool deadline_passed(int64_t deadline)
 }
 
 /* Wait for nobody: until the deadline (-ETIMEDOUT), or as gort__wait. */
-int gort__wait_deadline(int64_t deadline, enum g_why why);
+int gort__wait_deadline(int64_t when, enum g_why why);
 
 /* The parts of it, for waits of kind (A) on several objects (select.c).
  *   begin   a turn, PARKING or a guest's WAITING, and a timer if when is not GORT_FOREVER. -ENOMEM, or

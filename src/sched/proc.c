@@ -300,7 +300,8 @@ _Noreturn noinline void gort__g_exit(struct g *g)
 	m->after_g = g;
 	m->after = AFTER_DEAD;
 	if (unlikely(m->cxa != NULL))
-		exceptions_take(m->cxa, &g->exceptions); /* it ended in a catch block: they are lost */
+		exceptions_take(m->cxa,
+				&g->exceptions); /* it ended in a catch block: they are lost */
 	next = pick(m->p);
 	if (next) {
 		become(m, next);

@@ -403,8 +403,8 @@ static inline void glist_push_woken(struct glist *l, struct g *g)
 	glist_push(l, g);
 }
 
-_Noreturn void gort__schedule(void *m); /* on g0 */
-void gort__g_entry(void *g);            /* the first frame of each goroutine */
+_Noreturn void gort__schedule(void *arg); /* on g0; arg: the M */
+void gort__g_entry(void *arg);            /* the first frame of each goroutine; arg: the G */
 _Noreturn void gort__g_exit(struct g *g);
 void gort__g_start(struct m *m, struct g *g); /* queue a new one; m NULL: from a guest */
 /* Make g runnable. It has left its stack. m: the caller's, NULL for a guest. */
