@@ -221,10 +221,7 @@ static void end_runtime(void)
 	sched.global = (struct glist){ 0 };
 	store_relaxed(&sched.global_count, 0);
 	store_relaxed(&sched.guest_created, 0);
-	store_relaxed(&sched.spinning, 0);
 	sched.poller = NULL;
-	sched.wants_count = 0;
-	sched.asked = 0;
 	os_faults_remove();
 	gort__terminate_remove();
 	store_seq(&sched.closing, 0);
@@ -260,6 +257,9 @@ static int start_runtime(const struct config *c)
 	sched.global = (struct glist){ 0 }; /* a straggler may have left something */
 	store_relaxed(&sched.global_count, 0);
 	store_relaxed(&sched.next_id, 1);
+	store_relaxed(&sched.spinning, 0); /* stragglers count themselves off as long as they live */
+	sched.wants_count = 0;
+	sched.asked = 0;
 	store_relaxed(&sched.quiet, 0);
 	store_relaxed(&sched.watch, INT64_MIN);
 	sched.stack_size = c->stack_size;

@@ -105,6 +105,9 @@ static void m_main(void *arg)
 	if (m->called) {
 		m->spinning = true;
 		add_seq(&sched.spinning, 1);
+		lock_acquire(&sched.lock);
+		sched.asked--; /* counted as spinning instead; who found it asked has queued before */
+		lock_release(&sched.lock);
 	}
 	gort__m_run(m);
 	if (m->has_altstack)
@@ -167,8 +170,8 @@ static void make_one(void)
 	err = gort__m_thread(p, true);
 	lock_acquire(&sched.lock);
 	p->on_its_way = false;
-	sched.asked--;
 	if (err < 0) {
+		sched.asked--;
 		gort__p_put(p);
 		if (sched.idle_m && !load_relaxed(&sched.stopping) && (p = gort__p_get()) != NULL) {
 			m = gort__m_idle_get(); /* some may rely on the one that was to come */

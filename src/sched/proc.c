@@ -475,8 +475,11 @@ static bool still_there(const struct sight *s)
 /* One round over all Ps, from a random one on. at_once: what lies there may be taken. */
 static struct g *steal_round(struct m *m, bool at_once, struct sight *sight)
 {
-	uint32_t n = load_acquire(&sched.p_count), start = m_random(m) % n;
+	uint32_t n = load_acquire(&sched.p_count), start;
 
+	if (unlikely(n == 0))
+		return NULL; /* a straggler: the runtime has ended meanwhile */
+	start = m_random(m) % n;
 	for (uint32_t i = 0; i < n; i++) {
 		struct p *p = load_relaxed(&sched.all_p[(start + i) % n]);
 		bool old;
