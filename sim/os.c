@@ -1,0 +1,321 @@
+/*
+ * os.c - os/os.h on simulated threads, memory and time. See os.h for what is promised.
+ *
+ * Each call that waits, tells time, wakes, or starts and ends a thread is a scheduling point. Futex
+ * calls and membarrier act on store buffers as the kernel's own locked steps would. Masks, names,
+ * alternate stacks and fault handlers are only counted: nothing runs on them here.
+ */
+#include "engine.h"
+
+#include <errno.h>
+#include <string.h>
+
+#undef errno
+
+#define OS_POINT(op, text, address) \
+	static const struct sim_site site = { __FILE__, __func__, text, __LINE__, op, 0, 4 }; \
+	sim_point(&site, address)
+
+void os_init(void)
+{
+}
+
+/* ---- clock, futex ---------------------------------------------------------------------------- */
+
+int64_t os_now(void)
+{
+	OS_POINT(SIM_OS, "os_now()", NULL);
+	trace(&site, NULL, sim.now, sim.now);
+	return (int64_t)sim.now;
+}
+
+int os_futex_wait(uint32_t *word, uint32_t expected, int64_t deadline)
+{
+	struct thread *t = sim.self;
+
+	OS_POINT(SIM_WORD, "os_futex_wait", word);
+	if (!sim.on)
+		__builtin_trap(); /* what the engine asks for never waits */
+	memory_check(word, &site);
+	buffer_flush(t);
+	trace(&site, word, *word, expected);
+	if (*word != expected)
+		return -EAGAIN;
+	if (deadline != OS_FOREVER && deadline <= (int64_t)sim.now)
+		return -ETIMEDOUT;
+	t->state = WAITS;
+	t->word = word;
+	t->deadline = deadline;
+	t->order = sim.waits++;
+	sim.ready &= ~(1u << t->slot);
+	thread_note_deadline(deadline);
+	sim_wait();
+	return t->result;
+}
+
+static struct thread *first_waiter(const uint32_t *word)
+{
+	struct thread *first = NULL;
+
+	for (unsigned i = 0; i < MAX_THREADS; i++) {
+		struct thread *t = &sim.threads[i];
+
+		if (t->state == WAITS && t->word == word && (!first || t->order < first->order))
+			first = t;
+	}
+	return first;
+}
+
+/* The word may be gone already: only its address counts. */
+void os_futex_wake(uint32_t *word, int count)
+{
+	struct thread *t;
+	uint64_t woken = 0;
+
+	OS_POINT(SIM_WORD, "os_futex_wake", word);
+	if (!sim.on)
+		return;
+	buffer_flush(sim.self);
+	while (count-- > 0 && (t = first_waiter(word)) != NULL) {
+		thread_ready(t, 0);
+		woken++;
+	}
+	trace(&site, word, 0, woken);
+}
+
+void os_membarrier(void)
+{
+	OS_POINT(SIM_FENCE, "os_membarrier()", NULL);
+	if (!sim.on)
+		return;
+	if (gort__asymmetric)
+		buffer_flush_all();
+	else
+		buffer_flush(sim.self);
+	trace(&site, NULL, 0, 0);
+}
+
+void os_yield_thread(void)
+{
+	if (!sim.on)
+		return;
+	strategy_paused(sim.self);
+	sim.now += 20 * sim.step_ns;
+	OS_POINT(SIM_PAUSE, "os_yield_thread()", NULL);
+	trace(&site, NULL, 0, 0);
+}
+
+/* ---- threads --------------------------------------------------------------------------------- */
+
+static bool refused(void)
+{
+	if (!(sim.faults & FAULT_THREADS) || sim.refused >= 3 || sim_below(4) != 0)
+		return false;
+	sim.refused++;
+	return true;
+}
+
+int os_thread_start(os_thread *t, void (*fn)(void *), void *arg, size_t stack_size)
+{
+	struct thread *new;
+
+	(void)stack_size;
+	OS_POINT(SIM_OS, "os_thread_start", NULL);
+	if (refused()) {
+		trace(&site, NULL, 0, (uint64_t)-EAGAIN);
+		return -EAGAIN;
+	}
+	buffer_flush(sim.self);
+	new = thread_new(fn, arg, "thread");
+	sim_progress();
+	trace(&site, NULL, 0, (uint64_t) new->id);
+	t->handle = (uintptr_t) new;
+	return 0;
+}
+
+void os_thread_join(os_thread *handle)
+{
+	struct thread *t = (struct thread *)handle->handle, *self = sim.self;
+
+	OS_POINT(SIM_OS, "os_thread_join", NULL);
+	buffer_flush(self);
+	trace(&site, NULL, 0, (uint64_t)t->id);
+	if (t->joined || t->detached)
+		sim_fail("thread T%d is joined twice, or after it was detached", t->id);
+	if (t->state != ENDED) {
+		self->state = JOINS;
+		self->joins = t;
+		sim.ready &= ~(1u << self->slot);
+		sim_wait();
+	}
+	t->joined = true;
+}
+
+void os_thread_detach(os_thread *handle)
+{
+	struct thread *t = (struct thread *)handle->handle;
+
+	OS_POINT(SIM_OS, "os_thread_detach", NULL);
+	t->detached = true;
+}
+
+void os_thread_name(const char *name)
+{
+	sim.self->name = name;
+}
+
+void os_thread_timer_slack(int64_t ns)
+{
+	(void)ns;
+}
+
+int32_t os_thread_id(void)
+{
+	return 1000 + sim.self->id;
+}
+
+int os_thread_on_exit(void (*fn)(void))
+{
+	sim.self->on_exit = fn;
+	return 0;
+}
+
+int os_cpus(void)
+{
+	return 2;
+}
+
+/* ---- signals --------------------------------------------------------------------------------- */
+
+void os_signals_get(sigset_t *mask)
+{
+	sigemptyset(mask);
+}
+
+void os_signals_set(const sigset_t *mask)
+{
+	(void)mask;
+}
+
+int os_altstack_enter(struct os_altstack *a)
+{
+	a->size = 4096;
+	a->memory = os_map(a->size);
+	if (!a->memory)
+		return -ENOMEM;
+	sim.altstacks++;
+	return 0;
+}
+
+void os_altstack_leave(struct os_altstack *a)
+{
+	sim.altstacks--;
+	os_unmap(a->memory, a->size);
+}
+
+int os_faults_install(os_fault_fn handler)
+{
+	(void)handler;
+	sim.faults_installed++;
+	return 0;
+}
+
+void os_faults_remove(void)
+{
+	sim.faults_installed--;
+}
+
+/* ---- the rest -------------------------------------------------------------------------------- */
+
+/* What gort says goes into the report: it is about to abort, or a scenario wants to see it. */
+void os_write_err(const char *text, size_t size)
+{
+	if (size > sizeof sim.said - 1 - sim.said_size)
+		size = sizeof sim.said - 1 - sim.said_size;
+	memcpy(sim.said + sim.said_size, text, size);
+	sim.said_size += size;
+}
+
+void os_abort(void)
+{
+	sim_fail("abort: %s", sim.said);
+}
+
+uint64_t os_random(void)
+{
+	return sim_random();
+}
+
+const char *os_getenv(const char *name)
+{
+	(void)name;
+	return NULL;
+}
+
+int *gort_errno_location(void)
+{
+	static int number;
+
+	return &number;
+}
+
+/* ---- what scenarios use ---------------------------------------------------------------------- */
+
+struct guest_thread *guest_start(void (*fn)(void *), void *arg)
+{
+	struct thread *t;
+
+	OS_POINT(SIM_OS, "guest_start", NULL);
+	buffer_flush(sim.self);
+	t = thread_new(fn, arg, "guest");
+	sim_progress();
+	trace(&site, NULL, 0, (uint64_t)t->id);
+	return (struct guest_thread *)t;
+}
+
+void guest_join(struct guest_thread *g)
+{
+	os_thread t = { (uintptr_t)g };
+
+	os_thread_join(&t);
+}
+
+void thread_sleep(int64_t ns)
+{
+	uint32_t word = 0;
+	int64_t until = (int64_t)sim.now + ns;
+
+	while (os_futex_wait(&word, 0, until) != -ETIMEDOUT)
+		;
+}
+
+void thread_wait(uint32_t *word, uint32_t while_it_is)
+{
+	while (load_acquire(word) == while_it_is)
+		os_futex_wait(word, while_it_is, OS_FOREVER);
+}
+
+void thread_wake(uint32_t *word)
+{
+	os_futex_wake(word, INT32_MAX);
+}
+
+void give_way(void)
+{
+	os_yield_thread();
+	gort_yield();
+}
+
+void compute(int64_t ns)
+{
+	OS_POINT(SIM_OS, "compute", NULL);
+	sim.now += (uint64_t)ns;
+	trace(&site, NULL, 0, (uint64_t)ns);
+}
+
+void note(const char *text, uint64_t a, uint64_t b)
+{
+	static const struct sim_site site = { __FILE__, "note", "note", 0, SIM_NOTE, 0, 0 };
+
+	trace(&site, text, a, b);
+}
