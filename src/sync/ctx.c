@@ -257,7 +257,8 @@ static bool end_some(struct ctx_set *set, struct ending *e)
 		} else if (member->kind == MEMBER_AFTER) {
 			start_after(container_of(member, struct gort_after, member), e);
 		} else {
-			store_relaxed(&member_waits(member)->ended, error_of(e->state));
+			/* Meets the acquire of who is told: it sees what was done before. */
+			store_release(&member_waits(member)->ended, error_of(e->state));
 			waiting[n++] = member;
 		}
 	}
@@ -592,13 +593,13 @@ struct under *gort__under(struct m *m)
 /* c is held by u from here on. Nothing waits by w. */
 void gort__under_begin(struct m *m, struct under *u, struct waits *w, struct gort_ctx *c)
 {
-	int err = 0;
+	int err;
 
 	u->ctx = retain(c);
 	u->deadline = c->deadline;
-	if (c->root)
-		err = join(m, c->root, &u->member);
-	store_relaxed(&w->ended, err);
+	store_relaxed(&w->ended, 0); /* before it is a member: from then on the end may store */
+	if (c->root && (err = join(m, c->root, &u->member)) < 0)
+		store_relaxed(&w->ended, err);
 	w->bound = (w->bound & BOUND_DEADLINE) | BOUND_CTX | (c->root ? BOUND_ENDS : 0);
 }
 
@@ -655,8 +656,8 @@ GORT_API gort_ctx *gort_ctx_enter(gort_ctx *ctx)
 	struct under *u = gort__under(m);
 
 	before = u->ctx; /* whoever has the result holds it for us */
-	if (!m) {
-		u->member.kind = MEMBER_GUEST;
+	if (!m && !before) {
+		u->member.kind = MEMBER_GUEST; /* it is no member yet */
 		gort__thread_hook();
 	}
 	step_out(u, own_waits(m));

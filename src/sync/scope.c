@@ -79,6 +79,7 @@ static void leave_place(struct m *m, struct gort_scope *s)
 static int take_place(struct m *m, struct gort_scope *s, bool wait)
 {
 	struct waiter w;
+	int err = -EAGAIN;
 
 	if (gort__ctx_err(m, s->ctx))
 		return -ECANCELED;
@@ -88,10 +89,12 @@ static int take_place(struct m *m, struct gort_scope *s, bool wait)
 		lock_release(&s->lock);
 		return 0;
 	}
-	if (wait)
+	if (load_acquire(&s->ctx->state)) /* rule 3: whoever ended it may have told all there were */
+		err = -ECANCELED;
+	else if (wait)
 		return gort__wait(&w, &s->places, &s->lock, GORT_FOREVER, WHY_SCOPE, WAIT_BACK);
 	lock_release(&s->lock);
-	return -EAGAIN;
+	return err;
 }
 
 /* ---- members ----------------------------------------------------------------------------------------- */
@@ -139,7 +142,10 @@ static int start(gort_scope *s, int (*fn)(void *arg), void *arg, const gort_attr
 	if (err < 0)
 		goto out;
 	m = m_self();
-	err = gort__ctx_err(m, s->ctx) ? -ECANCELED : 0; /* rule 3 */
+	if (!gort__running()) /* it may have stopped while we waited */
+		err = -ESRCH;
+	else if (gort__ctx_err(m, s->ctx)) /* rule 3 */
+		err = -ECANCELED;
 	t = err ? NULL : gort__task_new(m, fn, arg, a, s->ctx);
 	if (t) {
 		t->refs = 1;
