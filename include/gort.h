@@ -52,8 +52,8 @@ int *gort_errno_location(void);
 #define GORT_NOW INT64_MIN
 #define GORT_FOREVER INT64_MAX
 
-int64_t gort_now(void);              /* CLOCK_MONOTONIC */
-int64_t gort_in(int64_t duration);   /* deadline that far away, saturating; never GORT_NOW */
+int64_t gort_now(void);            /* CLOCK_MONOTONIC */
+int64_t gort_in(int64_t duration); /* deadline that far away, saturating; never GORT_NOW */
 
 /* Park the goroutine (a plain thread sleeps) for a duration or until a deadline. <= 0, or a
  * deadline passed, yields once. 0, or -ENOMEM. A sleep never ends early. */
@@ -63,16 +63,16 @@ int gort_sleep_until(int64_t deadline);
 /* ---- running the runtime ----------------------------------------------------- */
 
 typedef struct gort_options {
-	int maxprocs;              /* 0: GORT_MAXPROCS, else usable CPUs (affinity, cgroup quota);
+	int maxprocs;           /* 0: GORT_MAXPROCS, else usable CPUs (affinity, cgroup quota);
 	                              over 1024 is 1024 */
-	size_t stack_size;         /* 0: GORT_STACK or 256 KiB; usable bytes, guard not counted;
+	size_t stack_size;      /* 0: GORT_STACK or 256 KiB; usable bytes, guard not counted;
 	                              16 KiB to 1 GiB. GORT_STACK is bytes, or with K, M or G */
-	size_t main_stack_size;    /* 0: RLIMIT_STACK, or 8 MiB if unlimited: C's main expects it */
+	size_t main_stack_size; /* 0: RLIMIT_STACK, or 8 MiB if unlimited: C's main expects it */
 	/* Told of every panic that no gort_try caught; NULL: print it and abort. When it returns,
 	 * the goroutine has ended, as a task with -EOWNERDEAD. */
 	void (*on_panic)(const char *message, uint64_t goroutine);
 	int reserved_[16];
-} gort_options;                    /* zero value: all defaults. Nonsense here or in a GORT_*
+} gort_options; /* zero value: all defaults. Nonsense here or in a GORT_*
                                       variable: -EINVAL */
 
 /* Start the runtime, run fn(arg) as the first goroutine, on the calling thread at first; stop
@@ -98,22 +98,25 @@ int gort_main_run_(int (*fn)(void *arg), void *arg, const gort_options *options)
 /* GORT_MAIN(argc, argv) { ...; return 0; } defines main() as the first goroutine; when the
  * runtime cannot start, it says why on stderr and exits with 1. */
 #define GORT_MAIN(argc, argv) GORT_MAIN_WITH(argc, argv, NULL)
-#define GORT_MAIN_WITH(argc, argv, options)                                          \
-	static int gort_main_(int, char **);                                          \
-	struct gort_main_args_ { int argc_; char **argv_; };                          \
-	static int gort_main_start_(void *p_)                                         \
-	{                                                                             \
-		struct gort_main_args_ *a_ = (struct gort_main_args_ *)p_;            \
-		return gort_main_(a_->argc_, a_->argv_);                              \
-	}                                                                             \
-	int main(int argc_, char **argv_)                                             \
-	{                                                                             \
-		struct gort_main_args_ a_ = { argc_, argv_ };                         \
-		return gort_main_run_(gort_main_start_, &a_, options);                \
-	}                                                                             \
+#define GORT_MAIN_WITH(argc, argv, options) \
+	static int gort_main_(int, char **); \
+	struct gort_main_args_ { \
+		int argc_; \
+		char **argv_; \
+	}; \
+	static int gort_main_start_(void *p_) \
+	{ \
+		struct gort_main_args_ *a_ = (struct gort_main_args_ *)p_; \
+		return gort_main_(a_->argc_, a_->argv_); \
+	} \
+	int main(int argc_, char **argv_) \
+	{ \
+		struct gort_main_args_ a_ = { argc_, argv_ }; \
+		return gort_main_run_(gort_main_start_, &a_, options); \
+	} \
 	static int gort_main_(int argc __attribute__((unused)), char **argv __attribute__((unused)))
 
-int gort_maxprocs(int n);                  /* set if n > 0; returns the previous value (without
+int gort_maxprocs(int n); /* set if n > 0; returns the previous value (without
                                               a runtime: the default). Up takes effect at once,
                                               down when those beyond n next call gort; over
                                               1024 is 1024 */
@@ -123,7 +126,7 @@ const char *gort_version(void);
 
 typedef void (*gort_func)(void *arg);
 
-int gort_go(gort_func fn, void *arg);      /* 0, -ENOMEM, -ESRCH if no runtime runs */
+int gort_go(gort_func fn, void *arg); /* 0, -ENOMEM, -ESRCH if no runtime runs */
 
 /* Start fn with a copy of size bytes at args, kept on the new goroutine's own stack,
  * 16-byte aligned, valid until fn returns. -E2BIG if over a quarter of the stack. */
@@ -133,18 +136,18 @@ int gort_go_copy(gort_func fn, const void *args, size_t size);
 #define gort_go_with(fn, T, ...) gort_go_copy((fn), &(T){ __VA_ARGS__ }, sizeof(T))
 
 typedef struct gort_attr {
-	const char *name;          /* copied, first 31 bytes kept; shown in reports */
-	size_t stack_size;         /* 0: the runtime's default; 16 KiB to 1 GiB; at least so much is had */
-	struct gort_ctx *ctx;      /* its context's parent; NULL: the spawning goroutine's current one */
-	size_t copy;               /* if not 0, arg points to so many bytes to copy, as gort_go_copy */
+	const char *name;  /* copied, first 31 bytes kept; shown in reports */
+	size_t stack_size; /* 0: the runtime's default; 16 KiB to 1 GiB; at least so much is had */
+	struct gort_ctx *ctx; /* its context's parent; NULL: the spawning goroutine's current one */
+	size_t copy;          /* if not 0, arg points to so many bytes to copy, as gort_go_copy */
 	int reserved_[8];
-} gort_attr;                       /* zero value: all defaults */
+} gort_attr; /* zero value: all defaults */
 
 /* A goroutine that can be joined. NULL: out of memory, no runtime, or attributes out of range.
  * The task is released by a successful join (0 or -EOWNERDEAD), once, or by detach. */
 typedef struct gort_task gort_task;
 gort_task *gort_spawn(int (*fn)(void *arg), void *arg, const gort_attr *attr);
-int gort_join(gort_task *t, int *result);  /* blocks. 0; -EOWNERDEAD: it panicked. *result is fn's
+int gort_join(gort_task *t, int *result); /* blocks. 0; -EOWNERDEAD: it panicked. *result is fn's
                                               result, 0 after goexit; result may be NULL.
                                               -EDEADLK: the goroutine itself. -ECANCELED: the
                                               runtime stopped before it ended; releases it, too */
@@ -153,13 +156,13 @@ void gort_detach(gort_task *t);
 void gort_task_cancel(gort_task *t, int cause); /* ends the context that it was given at spawn:
                                               its own, a child of the current one or attr's */
 
-void gort_yield(void);                     /* let others run; this one goes to the back. On a
+void gort_yield(void);                            /* let others run; this one goes to the back. On a
                                               plain thread sched_yield(2) */
 void gort_goexit(void) __attribute__((noreturn)); /* run the defers, end this goroutine; misuse
                                                      on a plain thread */
-uint64_t gort_self(void);                  /* its number, 1 is main; 0 on a plain thread */
-void gort_set_name(const char *name);      /* first 31 bytes kept; nothing on a plain thread */
-uint64_t gort_count(void);                 /* goroutines alive */
+uint64_t gort_self(void);                         /* its number, 1 is main; 0 on a plain thread */
+void gort_set_name(const char *name); /* first 31 bytes kept; nothing on a plain thread */
+uint64_t gort_count(void);            /* goroutines alive */
 
 /* Run at the end of the innermost gort_try, else of this goroutine, last first: on return,
  * goexit and panic. -ENOMEM; -EPERM on a plain thread outside gort_try. A new goroutine starts
@@ -174,7 +177,7 @@ typedef uint32_t gort_key;
 int gort_key_create(gort_key *key, void (*destructor)(void *value));
 void *gort_key_get(gort_key key);
 int gort_key_set(gort_key key, void *value);
-void gort_key_delete(gort_key key);        /* runs no destructor */
+void gort_key_delete(gort_key key); /* runs no destructor */
 
 /* Panic: run the defers registered since the innermost gort_try, then come back from it;
  * outside gort_try, run all defers, then options.on_panic. Frames are not unwound. */
@@ -191,60 +194,69 @@ typedef struct gort_chan gort_chan;
  * channel needs a reference that outlives the call. */
 gort_chan *gort_chan_make(size_t elem_size, size_t capacity);
 gort_chan *gort_chan_retain(gort_chan *c);
-void gort_chan_release(gort_chan *c);      /* the last one drops unreceived elements */
+void gort_chan_release(gort_chan *c); /* the last one drops unreceived elements */
 void gort_chan_on_drop(gort_chan *c, void (*drop)(void *elem)); /* called for each of those */
 
 /* Blocks. 0 sent; -EPIPE closed. A NULL channel blocks for ever. -ETIMEDOUT. */
 int gort_chan_send(gort_chan *c, const void *elem);
 int gort_chan_send_until(gort_chan *c, const void *elem, int64_t deadline);
-int gort_chan_try_send(gort_chan *c, const void *elem);    /* never blocks: -EAGAIN */
+int gort_chan_try_send(gort_chan *c, const void *elem); /* never blocks: -EAGAIN */
 
 /* 0 received; -EPIPE closed and drained (*elem zeroed). elem may be NULL: discard. */
 int gort_chan_recv(gort_chan *c, void *elem);
 int gort_chan_recv_until(gort_chan *c, void *elem, int64_t deadline);
-int gort_chan_try_recv(gort_chan *c, void *elem);          /* never blocks: -EAGAIN */
+int gort_chan_try_recv(gort_chan *c, void *elem); /* never blocks: -EAGAIN */
 
-int gort_chan_close(gort_chan *c);         /* 0; -EPIPE already closed; -EINVAL NULL. Senders that
+int gort_chan_close(gort_chan *c);        /* 0; -EPIPE already closed; -EINVAL NULL. Senders that
                                               wait get -EPIPE, their values are not sent */
-size_t gort_chan_len(const gort_chan *c);  /* elements in the buffer */
+size_t gort_chan_len(const gort_chan *c); /* elements in the buffer */
 size_t gort_chan_cap(const gort_chan *c);
 
 /* Typed face, checked at compile time:
  *   typedef gort_chan_of(int) int_chan;
  *   int_chan c = GORT_MAKE(int_chan, 8);  gort_send(c, 42);  gort_recv(c, &x);
  * c.chan is the channel, for everything else (arrays are sent through it, too). */
-#define gort_chan_of(T) union { gort_chan *chan; __typeof__(T) *type_; }
-#define GORT_MAKE(C, capacity) ((C){ .chan = gort_chan_make(sizeof(*((C){ 0 }).type_), (capacity)) })
-#define gort_send(c, ...) GORT_SEND_(GORT_CAT_(gort_value_, __COUNTER__), gort_chan_send, c, __VA_ARGS__)
-#define gort_try_send(c, ...) GORT_SEND_(GORT_CAT_(gort_value_, __COUNTER__), gort_chan_try_send, c, __VA_ARGS__)
+#define gort_chan_of(T) \
+	union { \
+		gort_chan *chan; \
+		__typeof__(T) *type_; \
+	}
+#define GORT_MAKE(C, capacity) \
+	((C){ .chan = gort_chan_make(sizeof(*((C){ 0 }).type_), (capacity)) })
+#define gort_send(c, ...) \
+	GORT_SEND_(GORT_CAT_(gort_value_, __COUNTER__), gort_chan_send, c, __VA_ARGS__)
+#define gort_try_send(c, ...) \
+	GORT_SEND_(GORT_CAT_(gort_value_, __COUNTER__), gort_chan_try_send, c, __VA_ARGS__)
 #define gort_recv(c, ptr) gort_chan_recv((c).chan, (1 ? (ptr) : (c).type_))
 #define gort_try_recv(c, ptr) gort_chan_try_recv((c).chan, (1 ? (ptr) : (c).type_))
 #define GORT_CAT_(a, b) GORT_CAT2_(a, b)
 #define GORT_CAT2_(a, b) a##b
-#define GORT_SEND_(v, call, c, ...)                                                  \
-	__extension__({                                                               \
-		__typeof__(*(c).type_) v = (__VA_ARGS__);                             \
-		call((c).chan, &v);                                                   \
+#define GORT_SEND_(v, call, c, ...) \
+	__extension__({ \
+		__typeof__(*(c).type_) v = (__VA_ARGS__); \
+		call((c).chan, &v); \
 	})
 
 /* ---- select --------------------------------------------------------------------- */
 
 typedef struct gort_case {
-	int op;                    /* GORT_OP_* */
-	int events;                /* of FD */
+	int op;     /* GORT_OP_* */
+	int events; /* of FD */
 	union {
-		gort_chan *chan;   /* of RECV and SEND; NULL: never ready */
-		gort_task *task;   /* of TASK: ready once it has ended (gort_join then gives its result) */
-		int fd;            /* of FD */
-		int64_t deadline;  /* of TIME: ready from then on */
+		gort_chan *chan; /* of RECV and SEND; NULL: never ready */
+		gort_task *
+			task; /* of TASK: ready once it has ended (gort_join then gives its result) */
+		int fd;       /* of FD */
+		int64_t deadline; /* of TIME: ready from then on */
 	};
-	void *elem;                /* source of a SEND, destination of a RECV (or NULL: discard) */
-	int status;                /* out, of the chosen case: 0, or -EPIPE: the channel is closed */
+	void *elem; /* source of a SEND, destination of a RECV (or NULL: discard) */
+	int status; /* out, of the chosen case: 0, or -EPIPE: the channel is closed */
 } gort_case;
 
 enum { GORT_OP_RECV, GORT_OP_SEND, GORT_OP_TASK, GORT_OP_FD, GORT_OP_TIME };
 #define GORT_CASE_RECV(c, ptr) ((gort_case){ .op = GORT_OP_RECV, .chan = (c), .elem = (ptr) })
-#define GORT_CASE_SEND(c, ptr) ((gort_case){ .op = GORT_OP_SEND, .chan = (c), .elem = (void *)(ptr) })
+#define GORT_CASE_SEND(c, ptr) \
+	((gort_case){ .op = GORT_OP_SEND, .chan = (c), .elem = (void *)(ptr) })
 #define GORT_CASE_TASK(t) ((gort_case){ .op = GORT_OP_TASK, .task = (t) })
 #define GORT_CASE_FD(f, ev) ((gort_case){ .op = GORT_OP_FD, .events = (ev), .fd = (f) })
 #define GORT_CASE_TIME(at) ((gort_case){ .op = GORT_OP_TIME, .deadline = (at) })
@@ -257,25 +269,107 @@ int gort_select(gort_case *cases, size_t n, int64_t deadline);
 
 /* ---- sync (zero value ready; never copied once used) ------------------------------ */
 
-typedef struct { uint32_t state_, sema_; void *wait_[2]; } gort_mutex;
-typedef struct { uint64_t state_; void *wait_[2]; } gort_waitgroup;
-typedef struct { uint32_t done_, pad_; gort_mutex lock_; } gort_once;
+typedef struct {
+	uint32_t state_, sema_;
+	void *wait_[2];
+} gort_mutex;
+typedef struct {
+	gort_mutex writer_;
+	int32_t readers_[3], pad_;
+	void *wait_[4];
+} gort_rwmutex;
+typedef struct {
+	uint64_t seq_;
+	void *wait_[2];
+} gort_cond;
+typedef struct {
+	uint64_t state_;
+	void *wait_[2];
+} gort_waitgroup;
+typedef struct {
+	uint32_t done_, pad_;
+	gort_mutex lock_;
+} gort_once;
+typedef struct {
+	int64_t count_;
+	void *wait_[3];
+} gort_sem;
 
-void gort_mutex_lock(gort_mutex *m);       /* blocks; waiters of over 1 ms go first */
-int gort_mutex_try_lock(gort_mutex *m);    /* 0, or -EAGAIN */
+void gort_mutex_lock(gort_mutex *m);    /* blocks; waiters of over 1 ms go first */
+int gort_mutex_try_lock(gort_mutex *m); /* 0, or -EAGAIN */
 int gort_mutex_lock_until(gort_mutex *m, int64_t deadline); /* + -ETIMEDOUT */
-void gort_mutex_unlock(gort_mutex *m);     /* by any goroutine */
+void gort_mutex_unlock(gort_mutex *m);                      /* by any goroutine */
+
+/* Many readers, or one writer. A waiting writer stops new readers, so that it gets its turn: who
+ * reads must not read-lock again inside. When a writer unlocks, the readers that waited go
+ * before the next writer. try: 0, or -EAGAIN. until: 0 or -ETIMEDOUT; a writer that gives up lets
+ * the readers in that waited for it. Unlocking may be done by any goroutine; what is not locked so
+ * is misuse. */
+void gort_rwmutex_lock(gort_rwmutex *l); /* for writing; blocks */
+int gort_rwmutex_try_lock(gort_rwmutex *l);
+int gort_rwmutex_lock_until(gort_rwmutex *l, int64_t deadline);
+void gort_rwmutex_unlock(gort_rwmutex *l);
+void gort_rwmutex_rlock(gort_rwmutex *l); /* for reading; blocks */
+int gort_rwmutex_try_rlock(gort_rwmutex *l);
+int gort_rwmutex_rlock_until(gort_rwmutex *l, int64_t deadline);
+void gort_rwmutex_runlock(gort_rwmutex *l);
+
+/* Wait until somebody signals that what m protects has changed. wait gives m up, blocks, and locks
+ * m again before it returns, whatever it gives: 0, -ETIMEDOUT, -ENOMEM. It never returns 0 without a
+ * signal, but by then another goroutine may have been faster: look at the condition in a loop.
+ * signal wakes the one that has waited longest, broadcast all that wait; with or without m held. */
+int gort_cond_wait(gort_cond *c, gort_mutex *m);
+int gort_cond_wait_until(gort_cond *c, gort_mutex *m, int64_t deadline);
+void gort_cond_signal(gort_cond *c);
+void gort_cond_broadcast(gort_cond *c);
 
 /* Go's sync.WaitGroup. Once a wait has returned 0 the wait group may be freed or used again. */
 void gort_waitgroup_add(gort_waitgroup *g, int delta);
 void gort_waitgroup_done(gort_waitgroup *g);
-int gort_waitgroup_wait(gort_waitgroup *g);                 /* blocks; 0 */
+int gort_waitgroup_wait(gort_waitgroup *g);                         /* blocks; 0 */
 int gort_waitgroup_wait_until(gort_waitgroup *g, int64_t deadline); /* + -ETIMEDOUT */
-int gort_waitgroup_go(gort_waitgroup *g, gort_func fn, void *arg); /* add, go, done at end,
+int gort_waitgroup_go(gort_waitgroup *g, gort_func fn, void *arg);  /* add, go, done at end,
                                               also after a panic or goexit; errors of gort_go */
 
 void gort_once_do(gort_once *o, gort_func fn, void *arg); /* all callers return after fn did;
-                                                             a panic in fn counts as done */
+                                                             a panic in fn counts as done. From
+                                                             inside fn: misuse */
+
+/* A number of places, taken and given back any number at a time, not below 0. First come first
+ * served: who waits for many is not overtaken by those who want few. acquire blocks; 0. try: 0, or
+ * -EAGAIN. n is at least 1. Once it has what was released, the semaphore may be freed. */
+#define GORT_SEM_INIT(n) \
+	{ \
+		.count_ = (n) \
+	} /* the zero value holds 0 */
+int gort_sem_acquire(gort_sem *s, int64_t n);
+int gort_sem_acquire_until(gort_sem *s, int64_t n, int64_t deadline); /* + -ETIMEDOUT */
+int gort_sem_try_acquire(gort_sem *s, int64_t n);
+void gort_sem_release(gort_sem *s, int64_t n); /* also by others, also more than was
+                                                               taken; never blocks */
+
+/* One call of fn at a time for a key (a string, copied): who asks for the same key meanwhile
+ * waits, and gets its result. *shared, if given: it is the result of several. Gives fn's result;
+ * -EOWNERDEAD to those who waited if fn panicked or left by goexit, which go on in its caller;
+ * -ENOMEM; -EDEADLK from inside fn for the same key; -ECANCELED if the runtime stopped before fn
+ * was through. NULL from make: out of memory. Release it when no call runs. */
+typedef struct gort_flight gort_flight;
+gort_flight *gort_flight_make(void);
+int gort_flight_do(gort_flight *f, const char *key, int (*fn)(void *arg), void *arg, bool *shared);
+void gort_flight_release(gort_flight *f);
+
+/* Idle objects, kept for the next who needs one: a cache for each P, and one for all. get gives one of
+ * them, or what make(arg) gives (NULL without make, or if make says so). put takes any object;
+ * how many are kept is bounded, and those not needed for a second go as others come: by
+ * destroy, if there is one. trim destroys all that are idle. release does, and frees the pool; by
+ * then nobody may use it any more. Objects survive the runtime's end. make and destroy are called
+ * by whoever calls in, and may block. NULL from make: out of memory. */
+typedef struct gort_pool gort_pool;
+gort_pool *gort_pool_make(void *(*make)(void *arg), void (*destroy)(void *object), void *arg);
+void *gort_pool_get(gort_pool *p);
+void gort_pool_put(gort_pool *p, void *object);
+void gort_pool_trim(gort_pool *p);
+void gort_pool_release(gort_pool *p);
 
 /* ---- contexts: cancellation, deadlines, values -------------------------------------- */
 
@@ -283,22 +377,22 @@ void gort_once_do(gort_once *o, gort_func fn, void *arg); /* all callers return 
  * their parents. NULL from the calls that make one: out of memory. */
 typedef struct gort_ctx gort_ctx;
 
-gort_ctx *gort_ctx_background(void);       /* never ends; needs no release */
+gort_ctx *gort_ctx_background(void); /* never ends; needs no release */
 gort_ctx *gort_ctx_with_cancel(gort_ctx *parent);
 gort_ctx *gort_ctx_with_deadline(gort_ctx *parent, int64_t deadline);
 gort_ctx *gort_ctx_with_value(gort_ctx *parent, const void *key, void *value);
 gort_ctx *gort_ctx_without_cancel(gort_ctx *parent); /* keeps the values only */
 gort_ctx *gort_ctx_retain(gort_ctx *ctx);
-void gort_ctx_release(gort_ctx *ctx);      /* the last release of a live one cancels it */
+void gort_ctx_release(gort_ctx *ctx); /* the last release of a live one cancels it */
 
 /* End it, all below it, and the waits of all goroutines under them. The first end wins. cause: a negative
  * errno, else -ECANCELED. Of one that with_value or without_cancel made: misuse. */
 void gort_ctx_cancel(gort_ctx *ctx, int cause);
-int gort_ctx_err(gort_ctx *ctx);           /* 0 while it lives, -ECANCELED, -ETIMEDOUT */
-int gort_ctx_cause(gort_ctx *ctx);         /* 0, or the cause given: the parent's if it ended first */
-int64_t gort_ctx_deadline(gort_ctx *ctx);  /* the earliest on the way up; GORT_FOREVER if none */
+int gort_ctx_err(gort_ctx *ctx);   /* 0 while it lives, -ECANCELED, -ETIMEDOUT */
+int gort_ctx_cause(gort_ctx *ctx); /* 0, or the cause given: the parent's if it ended first */
+int64_t gort_ctx_deadline(gort_ctx *ctx); /* the earliest on the way up; GORT_FOREVER if none */
 void *gort_ctx_value(gort_ctx *ctx, const void *key); /* nearest; by key's address; NULL: none */
-gort_chan *gort_ctx_done(gort_ctx *ctx);   /* closed when it ends; for select; borrowed. NULL of a
+gort_chan *gort_ctx_done(gort_ctx *ctx); /* closed when it ends; for select; borrowed. NULL of a
                                               context that never ends, or when memory is out */
 
 /* Run fn(arg) in its own goroutine, under the background context, once ctx ends; stop returns
@@ -311,8 +405,8 @@ bool gort_ctx_after_stop(gort_after *a);
 /* The calling goroutine's (or thread's) current context: inherited at spawn, obeyed by every call marked [c],
  * which then gives -ECANCELED, or -ETIMEDOUT if it was a deadline. What can be done without waiting
  * is done even then. enter returns the one to give back to leave. */
-gort_ctx *gort_ctx_current(void);          /* borrowed */
-gort_ctx *gort_ctx_enter(gort_ctx *ctx);   /* keeps a reference until leave */
+gort_ctx *gort_ctx_current(void);        /* borrowed */
+gort_ctx *gort_ctx_enter(gort_ctx *ctx); /* keeps a reference until leave */
 void gort_ctx_leave(gort_ctx *previous);
 
 /* A deadline of the calling goroutine alone, for every [c] call until set again; gives the
@@ -336,15 +430,45 @@ gort_scope *gort_scope_open(int limit);
 int gort_scope_go(gort_scope *s, int (*fn)(void *arg), void *arg);
 int gort_scope_try_go(gort_scope *s, int (*fn)(void *arg), void *arg);
 int gort_scope_spawn(gort_scope *s, int (*fn)(void *arg), void *arg, const gort_attr *attr);
-gort_ctx *gort_scope_ctx(gort_scope *s);   /* borrowed */
+gort_ctx *gort_scope_ctx(gort_scope *s); /* borrowed */
 void gort_scope_cancel(gort_scope *s, int cause);
-int gort_scope_wait_until(gort_scope *s, int64_t deadline); /* 0 when all have returned, -ETIMEDOUT; for
+int gort_scope_wait_until(gort_scope *s,
+			  int64_t deadline); /* 0 when all have returned, -ETIMEDOUT; for
                                               grace periods, so no cancellation ends it */
 
 /* Wait for all of them, free the scope, return the first negative result, else the caller's
  * cancellation if it had to wait, else 0. If the caller is cancelled, so is the scope, and the wait goes on until
  * all have returned. By a member: misuse. */
 int gort_scope_close(gort_scope *s);
+
+/* ---- timers ------------------------------------------------------------------------- */
+
+/* Something that happens at a time: once, or every period from then on. It starts fn(arg) in a
+ * goroutine of its own, or, with fn NULL, puts the time (int64_t, as of gort_now) into its channel.
+ *
+ * deadline: absolute; one that has passed is due at once, GORT_FOREVER never. period: <= 0 is once.
+ * Ticks that could not be had in time are skipped, and the phase is kept: they come at
+ * deadline + n * period. The channel has room for one tick; who is slow finds the latest there.
+ * fn's goroutine is late, but never lost, when memory for it is short; with a period it may still run
+ * when the next one starts. NULL: out of memory, or no runtime runs. A timer lives as long as the
+ * runtime that it was started in; then it never fires any more. None of these blocks. */
+typedef struct gort_timer gort_timer;
+gort_timer *gort_timer_start(int64_t deadline, int64_t period, gort_func fn, void *arg);
+gort_chan *gort_timer_chan(gort_timer *t); /* borrowed; retain it if it must outlive the timer. NULL
+                                              of a timer with fn */
+/* True if it was pending, or its tick not received yet. Afterwards nothing that was on its way
+ * comes any more: no tick from before is received, and fn is not started; one that was started
+ * before runs on. It can be set again with reset. */
+bool gort_timer_stop(gort_timer *t);
+bool gort_timer_reset(gort_timer *t, int64_t deadline); /* fires then, pending or not; keeps the
+                                              period. As stop: takes back, and returns, the same */
+void gort_timer_release(gort_timer *t); /* stops it, too; also after the runtime's end, and
+                                              from fn. Frees it */
+
+/* A channel that gets one tick after the duration; for select. Release it; early stops the timer.
+ * NULL as gort_timer_start. Where the same wait comes again and again, GORT_CASE_TIME, or a timer
+ * and gort_timer_reset, are cheaper. */
+gort_chan *gort_after_chan(int64_t duration);
 
 #ifdef __cplusplus
 }

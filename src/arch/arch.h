@@ -48,7 +48,11 @@ void gort_systemstack(void *stack_sp, void (*fn)(void *), void *arg);
  * A context that, when first resumed, calls entry(arg) on the stack that ends (exclusive, any
  * alignment) at top. entry never returns. It starts with the caller's floating-point control
  * state (sticky flags are no control state: they stay with the thread). Unwinding ends at the entry: its return
- * address is undefined, the frame pointer 0. The result is the stack pointer to resume. */
+ * address is undefined, the frame pointer 0. The result is the stack pointer to resume.
+ *   static inline uint64_t arch_control(void)       the caller's floating-point control state
+ *   static inline void arch_context_control(void *sp, uint64_t control)
+ * Another control state for a context that has not run yet: one that g0 makes is not to start with that of
+ * whichever goroutine ran there last. */
 #include "context.h"
 
 #endif

@@ -29,6 +29,7 @@
 enum lock_rank {
 	RANK_NONE,   /* not checked */
 	RANK_RUN,    /* starting and stopping the runtime */
+	RANK_TICKER, /* a timer that users have, over its channel's */
 	RANK_OBJECT, /* channels and whatever else goroutines wait on */
 	RANK_LOT,    /* a bucket of the parking lot */
 	RANK_TIMERS, /* a P's timer heap */

@@ -177,6 +177,14 @@ static void drop_goroutine(struct g *g)
 		gort__task_drop(g->task);
 }
 
+/* The same, where stragglers keep its stack from being freed. They are the only ones that run; all
+ * others are over, and must not be woken into the next runtime. */
+static void drop_stopped(struct g *g)
+{
+	if (load_relaxed(&g->state) != G_RUNNING)
+		drop_goroutine(g);
+}
+
 static bool keep_none(struct g *g)
 {
 	(void)g;
@@ -208,11 +216,9 @@ static void end_runtime(void)
 	left = collect_ms();
 	store_release(&sched.running, 0);
 	wait_for_guests();
-	store_relaxed(&sched.lives, load_relaxed(&sched.lives) + 1);
 	gort__stacks_each(gort__wait_withdraw);
 	gort__stacks_each(gort__wait_forsake);
-	if (left == 0)
-		gort__stacks_each(drop_goroutine);
+	gort__stacks_each(left ? drop_stopped : drop_goroutine);
 	gort__stacks_free(left ? keep_all : keep_none);
 	if (left)
 		forget_ps();
@@ -221,6 +227,8 @@ static void end_runtime(void)
 	sched.global = (struct glist){ 0 };
 	store_relaxed(&sched.global_count, 0);
 	store_relaxed(&sched.guest_created, 0);
+	store_relaxed(&sched.stranded, 0);
+	store_relaxed(&sched.life, load_relaxed(&sched.life) + 1);
 	sched.poller = NULL;
 	os_faults_remove();
 	gort__terminate_remove();
@@ -257,7 +265,8 @@ static int start_runtime(const struct config *c)
 	sched.global = (struct glist){ 0 }; /* a straggler may have left something */
 	store_relaxed(&sched.global_count, 0);
 	store_relaxed(&sched.next_id, 1);
-	store_relaxed(&sched.spinning, 0); /* stragglers count themselves off as long as they live */
+	store_relaxed(&sched.spinning,
+		      0); /* stragglers count themselves off as long as they live */
 	sched.wants_count = 0;
 	sched.asked = 0;
 	store_relaxed(&sched.quiet, 0);

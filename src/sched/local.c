@@ -60,6 +60,14 @@ void gort__defer_end(struct local *l, struct defer *d)
 	d->fn(d->arg);
 }
 
+bool gort__defer_pending(const struct local *l, gort_func fn, const void *arg)
+{
+	for (const struct defer *d = l->defers; d; d = d->next)
+		if (d->fn == fn && d->arg == arg)
+			return true;
+	return false;
+}
+
 static void defer_pop(struct local *l)
 {
 	struct defer d = *l->defers, *at = l->defers;
@@ -353,6 +361,8 @@ void gort__local_drop(struct local *l)
 		l->defers = d->next;
 		if (!d->embedded)
 			mem_free(NULL, d, sizeof *d);
+		else if (d->drop)
+			d->drop(d->arg);
 	}
 	if (l->values)
 		mem_free(NULL, l->values, l->value_count * sizeof *l->values);

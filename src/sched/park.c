@@ -43,13 +43,13 @@ bool gort__claim(struct waiter *w)
 }
 
 /* Under the heap's lock (park.h, 4). */
-static void deadline_fire(struct timer *timer, struct glist *ready)
+static void deadline_fire(struct timer *timer, struct due *due)
 {
 	struct wait *t = container_of(timer, struct wait, timer);
 	bool early;
 
 	if (claim(t->waits, t->turn, TURN_TIMEOUT, &early) && !early)
-		glist_push_woken(ready, t->g);
+		glist_push_woken(&due->ready, t->g);
 }
 
 int gort__wait_begin(struct m *m, struct wait *t, int64_t when, bool sure)
@@ -65,14 +65,14 @@ int gort__wait_begin(struct m *m, struct wait *t, int64_t when, bool sure)
 		note_clear(&t->guest->note);
 	store_relaxed(&t->waits->word, t->turn | (m ? TURN_PARKING : TURN_WAITING));
 	fence_light();
-	err = sure ? 0 : load_relaxed(&t->waits->ended);
+	err = sure ? 0 : load_acquire(&t->waits->ended); /* meets the release in ctx.c */
 	if (err == 0 && m && when != GORT_FOREVER) {
 		t->timer =
 			(struct timer){ .when = when, .slot = TIMER_IDLE, .fire = deadline_fire };
 		err = gort__timer_add(m, &t->timer);
 	}
 	if (unlikely(err < 0))
-		store_relaxed(&t->waits->word, t->turn | TURN_RUNNING);
+		gort__wait_claim(t); /* or a canceller has, and a guest must await its wake */
 	return err;
 }
 
@@ -85,6 +85,21 @@ bool gort__wait_claim(struct wait *t)
 	if (t->guest)
 		note_sleep(&t->guest->note, OS_FOREVER); /* who won is about to wake us */
 	return false;
+}
+
+int64_t gort__wait_bounded(struct m *m, int64_t when)
+{
+	const struct local *l = gort__local();
+
+	if (unlikely(l->deadline) && l->deadline < when)
+		when = l->deadline;
+	if (!m) {
+		const struct under *u = &gort__guest()->under;
+
+		if (u->ctx && u->deadline < when)
+			when = u->deadline;
+	}
+	return when;
 }
 
 /* Nobody touches t after this. */
@@ -119,10 +134,15 @@ int gort__wait_result(struct wait *t)
 	case TURN_TIMEOUT:
 		return -ETIMEDOUT;
 	case TURN_CANCELED:
-		return load_relaxed(&t->waits->ended);
+		return load_acquire(&t->waits->ended);
 	default:
 		return 0;
 	}
+}
+
+bool gort__wait_timed_out(const struct wait *t)
+{
+	return (load_relaxed(&t->waits->word) & TURN_STATES) == TURN_TIMEOUT;
 }
 
 returns_by_jump int gort__wait_sleep(struct wait *t, struct lock *held, enum g_why why)
@@ -213,15 +233,6 @@ static returns_by_jump int wait_sure(struct m *m, struct waiter *w, struct waitq
 	return w->status;
 }
 
-/* The caller's own deadline counts as well, and its context's where no timer may see to it. */
-static int64_t bounded(struct m *m, struct waiter *w, int64_t when)
-{
-	when = deadline_of(gort__local(), when);
-	if (!m && w->guest->under.ctx && w->guest->under.deadline < when)
-		when = w->guest->under.deadline;
-	return when;
-}
-
 returns_by_jump int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t when,
 			       enum g_why why, int flags)
 {
@@ -231,8 +242,9 @@ returns_by_jump int gort__wait(struct waiter *w, struct waitq *q, struct lock *l
 	w->g = m ? m->g : NULL;
 	w->guest = m ? NULL : gort__guest();
 	w->early = false;
+	w->status = -ECANCELED; /* for gort__wait_forsake: nobody has ended it */
 	if (unlikely(waits_of(w)->bound & BOUND_WAITS) && !(flags & WAIT_SURE))
-		when = bounded(m, w, when);
+		when = gort__wait_bounded(m, when);
 	else if (when == GORT_FOREVER)
 		return wait_sure(m, w, q, why, flags & WAIT_FRONT);
 	return wait_turn(m, w, q, when, why, flags);
@@ -245,7 +257,7 @@ rare int gort__light_canceled(struct waiter *w)
 	if ((load_acquire(&w->g->waits.word) & TURN_STATES) != TURN_CANCELED)
 		return w->status;
 	leave_queue(w);
-	return load_relaxed(&w->g->waits.ended);
+	return load_acquire(&w->g->waits.ended);
 }
 
 returns_by_jump int gort__wait_deadline(int64_t when, enum g_why why)
@@ -254,7 +266,7 @@ returns_by_jump int gort__wait_deadline(int64_t when, enum g_why why)
 	struct wait t;
 	int err;
 
-	err = gort__wait_begin(m, &t, deadline_of(gort__local(), when), false);
+	err = gort__wait_begin(m, &t, gort__wait_bounded(m, when), false);
 	if (err == 0)
 		err = gort__wait_sleep(&t, NULL, why);
 	return err;
@@ -272,20 +284,55 @@ void gort__wait_withdraw(struct g *g)
 /* All nodes of goroutines are out of their queues: only guests can be woken. */
 void gort__wait_forsake(struct g *g)
 {
-	if (g->waiting && load_relaxed(&g->state) == G_RUNNABLE &&
-	    load_relaxed(&g->why) == WHY_MUTEX)
-		gort__mutex_forsake(g->waiting->elem, g->waiting->status);
+	struct waiter *w = g->waiting;
+
+	if (!w)
+		return;
+	switch (load_relaxed(&g->why)) {
+	case WHY_MUTEX:
+		gort__mutex_forsake(w->elem, w->status);
+		break;
+	case WHY_SCOPE:
+		if (w->elem)
+			gort__scope_forsake(w->elem, w->status);
+		break;
+	case WHY_RLOCK:
+		gort__rlock_forsake(w);
+		break;
+	case WHY_WLOCK:
+		gort__wlock_forsake(w);
+		break;
+	case WHY_COND:
+		gort__cond_forsake(w);
+		break;
+	case WHY_SEM:
+		gort__sem_forsake(w);
+		break;
+	default:
+		break;
+	}
 }
 
 #define LOT_BUCKETS 256
 
 static struct {
 	aligned_line struct lock lock;
-} lot[LOT_BUCKETS] = { [0 ... LOT_BUCKETS - 1] = { LOCK_INIT(RANK_LOT) } };
+	struct waitq queue; /* lock */
+} lot[LOT_BUCKETS] = { [0 ... LOT_BUCKETS - 1] = { .lock = LOCK_INIT(RANK_LOT) } };
 
-struct lock *gort__lot_lock(const void *object)
+static unsigned bucket(const void *object)
 {
 	uint64_t hash = (uint64_t)(uintptr_t)object * UINT64_C(0x9e3779b97f4a7c15);
 
-	return &lot[hash >> 56].lock;
+	return (unsigned)(hash >> 56);
+}
+
+struct lock *gort__lot_lock(const void *object)
+{
+	return &lot[bucket(object)].lock;
+}
+
+struct waitq *gort__lot_queue(const void *object)
+{
+	return &lot[bucket(object)].queue;
 }

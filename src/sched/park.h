@@ -210,6 +210,7 @@ int gort__wait_deadline(int64_t when, enum g_why why);
  *   sleep   with held released (may be NULL) until somebody has ended it, then as result.
  *   result  another has ended it: 0 an ender, -ETIMEDOUT, -ECANCELED. Nodes of this turn may still be
  *           queued.
+ *   timed_out  after result: -ETIMEDOUT was when, not a context's end.
  *   abandon after claim: no sleep, no result. */
 struct wait {
 	struct timer timer;
@@ -223,27 +224,34 @@ int gort__wait_begin(struct m *m, struct wait *t, int64_t when, bool sure);
 bool gort__wait_claim(struct wait *t);
 int gort__wait_sleep(struct wait *t, struct lock *held, enum g_why why);
 int gort__wait_result(struct wait *t);
+bool gort__wait_timed_out(const struct wait *t);
 void gort__wait_abandon(struct wait *t);
 
 /* A context has ended: end the wait that its member is in, if it is in one. True: it must be woken. */
 bool gort__wait_cancel(struct waits *s);
 
-/* The earlier of a call's deadline and its caller's own (gort_set_deadline). */
-static inline int64_t deadline_of(const struct local *l, int64_t when)
-{
-	return unlikely(l->deadline) && l->deadline < when ? l->deadline : when;
-}
+/* The earliest of a call's deadline, its caller's own (gort_set_deadline), and a guest's context's, which no
+ * timer may see to. */
+int64_t gort__wait_bounded(struct m *m, int64_t when);
 
 /* The calling thread's, if it is a guest. */
 struct guest *gort__guest(void);
 
 /* At the runtime's end, on a goroutine that will never run again: out of its queue. */
 void gort__wait_withdraw(struct g *g);
-/* Then: what it was woken with goes on to others. */
+/* Then: what it was woken with goes on to others, or its having waited is undone. */
 void gort__wait_forsake(struct g *g);
+void gort__scope_forsake(gort_scope *s, int status); /* scope.c */
 void gort__mutex_forsake(gort_mutex *m, int status); /* mutex.c */
+void gort__rlock_forsake(struct waiter *w);          /* rwmutex.c */
+void gort__wlock_forsake(struct waiter *w);
+void gort__cond_forsake(struct waiter *w); /* cond.c */
+void gort__sem_forsake(struct waiter *w);  /* sem.c */
 
 /* ---- the parking lot: locks for objects that have room for none (mutex, wait group, task). */
 struct lock *gort__lot_lock(const void *object);
+/* Under that lock: a queue for waiters of any object of the bucket, told apart by elem. Who finds one
+ * there knows that its object is alive, without touching that. */
+struct waitq *gort__lot_queue(const void *object);
 
 #endif

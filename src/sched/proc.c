@@ -46,7 +46,7 @@
 #define COARSE (10 * GORT_US)    /* stolen work of this length: take the next without a wait */
 #define GLOBAL_BATCH 128u
 
-struct sched gort__sched = { .lock = LOCK_INIT(RANK_SCHED), .watch = INT64_MIN };
+struct sched gort__sched = { .lock = LOCK_INIT(RANK_SCHED), .watch = INT64_MIN, .life = 1 };
 #define sched gort__sched
 
 /* ---- calling for help ------------------------------------------------------------------ */
@@ -372,18 +372,25 @@ static struct g *global_take(struct p *p, uint32_t most)
 	return n ? batch[0] : NULL;
 }
 
-/* Run what is due in p's heap. True: goroutines were woken, into m's ring. */
-static bool run_timers(struct m *m, struct p *p, int64_t now)
+/* What is due in p's heap, in the order of their times. What is left over is due again at the next look. */
+static noinline bool run_due(struct m *m, struct p *p, int64_t now)
 {
-	struct glist ready = { 0 };
+	struct due due;
 
-	if (likely(load_acquire(&p->timers.next) > now))
-		return false;
-	gort__timers_run(p, now, &ready);
-	if (ready.count == 0)
-		return false;
-	gort__ready_list(m, &ready);
-	return true;
+	due.ready = (struct glist){ 0 };
+	due.now = now;
+	due.count = 0;
+	gort__timers_run(p, &due);
+	for (uint32_t i = 0; i < due.count; i++)
+		due.later[i]->run(m, due.later[i], &due);
+	gort__ready_list(m, &due.ready);
+	return p_has_work(m->p);
+}
+
+/* Run what is due in p's heap. True: goroutines were woken, into m's ring. */
+static inline bool run_timers(struct m *m, struct p *p, int64_t now)
+{
+	return unlikely(load_acquire(&p->timers.next) <= now) && run_due(m, p, now);
 }
 
 static bool run_all_timers(struct m *m, int64_t now)
@@ -394,6 +401,15 @@ static bool run_all_timers(struct m *m, int64_t now)
 	for (uint32_t i = 0; i < n; i++)
 		any |= run_timers(m, load_relaxed(&sched.all_p[i]), now);
 	return any;
+}
+
+/* Its own, and those of retired Ps. */
+static void run_own_timers(struct m *m)
+{
+	if (unlikely(load_relaxed(&sched.stranded)) && !gort__timers_rescue(m->p))
+		run_all_timers(m, os_now());
+	else if (load_relaxed(&m->p->timers.next) != OS_FOREVER)
+		run_timers(m, m->p, os_now());
 }
 
 static bool timers_wait(void)
@@ -408,8 +424,7 @@ static struct g *find_local(struct m *m, bool look_around)
 	struct g *g;
 
 	if (look_around) {
-		if (load_relaxed(&p->timers.next) != OS_FOREVER)
-			run_timers(m, p, os_now());
+		run_own_timers(m);
 		if (load_relaxed(&p->serve_oldest)) {
 			store_relaxed(&p->serve_oldest, 0);
 			if ((g = deque_pop_oldest(&p->deque)) != NULL)
@@ -520,7 +535,8 @@ static struct g *find_elsewhere(struct m *m)
 	}
 	m->stole_at = 0;
 	do {
-		if (run_all_timers(m, now) || load_relaxed(&sched.global_count))
+		m->by_timer = run_all_timers(m, now);
+		if (m->by_timer || load_relaxed(&sched.global_count))
 			g = find_local(m, false);
 		else if (sight.p && now - sight.since >= STEAL_AGE) {
 			if (still_there(&sight))
@@ -544,7 +560,8 @@ static struct g *find_elsewhere(struct m *m)
 	return g;
 }
 
-/* It has found work: let the next one look, for there may be more. */
+/* It has found work: let the next one look, for there may be more. What timers have woken is left to
+ * sysmon unless it is much: waking a thread costs as much as running a few dozen. */
 static void spinning_end(struct m *m, bool found)
 {
 	if (!m->spinning)
@@ -555,7 +572,7 @@ static void spinning_end(struct m *m, bool found)
 	fence_seq();
 	if (!load_relaxed(&sched.idle_ps))
 		return;
-	if (load_relaxed(&sched.global_count) || !load_relaxed(&sched.quiet))
+	if (load_relaxed(&sched.global_count) || !(load_relaxed(&sched.quiet) || m->by_timer))
 		gort__wake_p();
 	else if (load_relaxed(&sched.lazy)) /* who queued meanwhile saw it spin: no kick */
 		gort__sysmon_kick();

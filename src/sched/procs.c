@@ -3,8 +3,9 @@
  *
  * A P, once made, lives until the runtime ends (all_p never shrinks), so whoever looks at all of
  * them needs no lock. Ps with id < procs are in use: each is held by an M (p->m), idle (in the
- * list), or on its way to an M. The others are retired: held by nobody, their queues empty. A P
- * above the limit that still runs a goroutine is retired by its M, when that comes to g0 next.
+ * list), or on its way to an M. The others are retired: held by nobody, their queues empty, their timers
+ * soon another's (timers.c, d1-d6). A P above the limit that still runs a goroutine is retired by its M,
+ * when that comes to g0 next.
  *
  * All lists here are under sched.lock.
  */
@@ -30,8 +31,11 @@ struct p *gort__p_get(void)
 void gort__p_put(struct p *p)
 {
 	store_relaxed(&p->m, NULL);
-	if (p->id >= load_relaxed(&sched.procs))
-		return; /* retired meanwhile */
+	if (p->id >= load_relaxed(&sched.procs)) { /* retired meanwhile */
+		if (load_relaxed(&p->timers.next) != OS_FOREVER)
+			gort__timers_strand();
+		return;
+	}
 	p->idle = true;
 	p->idle_next = sched.idle_p;
 	sched.idle_p = p;
@@ -51,7 +55,6 @@ void gort__p_retire(struct m *m)
 		glist_push(&list, g);
 	gort__stack_flush(p);
 	mem_cache_flush(&p->cache);
-	gort__timers_move(p, load_relaxed(&sched.all_p[0]));
 	gort__global_put(&list);
 	lock_acquire(&sched.lock);
 	gort__p_put(p);
@@ -141,9 +144,11 @@ int gort__procs_set(uint32_t n)
 	if (!err) {
 		lock_acquire(&sched.lock);
 		before = load_relaxed(&sched.procs);
-		store_relaxed(&sched.procs, n);
+		store_relaxed(&sched.procs, n); /* timers.c, d1 */
 		rebuild_idle(before, n);
 		lock_release(&sched.lock);
+		if (n < before)
+			gort__timers_retired();
 		for (uint32_t i = n; i < load_relaxed(&sched.p_count); i++)
 			wait_for_retirement(load_relaxed(&sched.all_p[i]));
 		for (uint32_t i = before; i < n && load_relaxed(&sched.running); i++)

@@ -57,6 +57,11 @@ enum g_why {
 	WHY_SEND,
 	WHY_RECV,
 	WHY_MUTEX,
+	WHY_RLOCK,
+	WHY_WLOCK,
+	WHY_COND,
+	WHY_SEM,
+	WHY_FLIGHT,
 	WHY_WAITGROUP,
 	WHY_JOIN,
 	WHY_SELECT,
@@ -211,6 +216,7 @@ struct m {
 	bool spinning;    /* counted in sched.spinning */
 	bool called;      /* woken to look for work */
 	bool yielded;     /* g0 was entered by gort_yield */
+	bool by_timer;    /* what it found last, timers had just woken */
 	int64_t stole_at; /* when it last stole something; 0: not since it last looked */
 	uint32_t random;
 	struct fiber g0_fiber;
@@ -229,33 +235,65 @@ struct m {
 	bool has_altstack;
 };
 
-/* A timer node, embedded in whatever waits. Fields under the heap's lock. */
+/* A timer node, embedded in whatever is to happen. Fields under the heap's lock. See timers.c. */
+struct due;
+
 struct timer {
 	int64_t when;
 	struct p *p;   /* atomic: whose heap; changes under both heaps' locks */
 	uint32_t slot; /* in the heap's slots; TIMER_IDLE if in none */
-	/* Called under the heap's lock after removal; appends whom it woke to ready. */
-	void (*fire)(struct timer *t, struct glist *ready);
+	uint32_t life; /* fixed: of a kept timer, the runtime's life that it belongs to; else 0 */
+	/* Called under the heap's lock, after removal; appends whom it woke to due->ready. */
+	void (*fire)(struct timer *t, struct due *due);
 };
 #define TIMER_IDLE UINT32_MAX
+
+/* A timer whose firing takes more than waking goroutines. fire calls timer_later, and sees to it that
+ * nobody frees or starts the node; then, once the heap's lock is released, run is called: on g0, P in
+ * hand, no lock held. It may take locks, make goroutines, start the node again and free it, but not wait.
+ * Whom it wakes, or makes, it appends to due->ready. */
+struct timer_work {
+	struct timer timer;
+	void (*run)(struct m *m, struct timer_work *w, struct due *due);
+};
+
+/* What came due at one look at a heap. Not more of later than goroutines run between two looks: if each
+ * makes one, as many stacks are in use at a time, and those stay warm. */
+#define DUE_LATER (TICKS - 1u)
+struct due {
+	struct glist ready; /* RUNNABLE */
+	int64_t now;        /* the look: nothing that is due is later */
+	uint32_t count;     /* of later */
+	struct timer_work *later[DUE_LATER];
+};
+
+static inline void timer_later(struct due *due, struct timer_work *w)
+{
+	due->later[due->count++] = w;
+}
 
 struct timer_entry {
 	int64_t when;
 	uint32_t slot;
 };
 
-struct timer_slot {
-	struct timer *timer;
-	uint32_t place; /* in entries; of a free slot: the next free one */
+union timer_slot {
+	struct timer *timer; /* NULL: its entry is dead */
+	uint32_t next;       /* of a free slot: the next free one */
 };
 
 struct timer_heap {
 	struct lock lock;
-	uint32_t count, room;
-	struct timer_entry *entries;
-	struct timer_slot *slots;
+	uint32_t count; /* entries, dead ones too */
+	uint32_t live;
+	uint32_t kept; /* places of kept timers that are not in it just now */
+	uint32_t size; /* of the arrays */
 	uint32_t free_slot;
-	int64_t next; /* atomic: entries[0].when, or OS_FOREVER */
+	struct timer_entry *entries;
+	union timer_slot *slots;
+	int64_t next;               /* atomic: when to look at it; OS_FOREVER: never */
+	int64_t window, not_before; /* see pace */
+	uint32_t paced;             /* fired in this window */
 };
 
 struct p {
@@ -301,6 +339,8 @@ struct sched {
 	int64_t watch;  /* sysmon wakes by then: an earlier timer must wake it. INT64_MIN: awake */
 	uint32_t stopping;
 	uint32_t global_count; /* written under lock */
+	uint32_t stranded;     /* retired Ps may have timers */
+	uint32_t life;         /* the runtime's, counted from 1; changes while it is down */
 	/* sched */
 	aligned_line struct lock lock;
 	struct glist global;
@@ -325,7 +365,6 @@ struct sched {
 	uint64_t guest_created;
 	uint32_t guests;  /* guests between rt_enter and rt_leave */
 	uint32_t closing; /* guests wait: goroutines are being freed */
-	uint64_t lives;   /* runtimes that have ended; written while closing */
 	uint32_t running;
 };
 
@@ -453,13 +492,40 @@ int gort__procs_set(uint32_t n);
 void gort__procs_free(void);
 
 /* ---- timers.c: heaps of embedded nodes, see there */
-int gort__timer_add(struct m *m, struct timer *t); /* into m's P's heap. -ENOMEM */
-bool gort__timer_del(struct timer *t); /* true: it had not fired. After it fire has let go of t */
-void gort__timers_run(struct p *p, int64_t now, struct glist *ready);
-void gort__timers_move(struct p *from, struct p *to);
+int gort__timer_add(struct m *m, struct timer *t); /* a deadline, into m's P's heap. -ENOMEM */
+/* Deadlines and kept ones. True: it was pending, and does not fire, or its runtime has ended. After it
+ * fire has let go of t. A kept one has its place still. */
+bool gort__timer_del(struct timer *t);
+/* Kept timers; m NULL: a guest. start takes a place and, but for OS_FOREVER, adds it: -ENOMEM. restart
+ * adds one that is neither pending nor left for later; reset moves one if it is pending. end gives
+ * the place of one that is not pending back. start and end do so in any life, the others only where
+ * timer_lives. when is written by these three alone. */
+int gort__timer_start(struct m *m, struct timer *t, int64_t when);
+void gort__timer_restart(struct timer *t, int64_t when);
+bool gort__timer_reset(struct timer *t, int64_t when);
+void gort__timer_end(struct timer *t);
+void gort__timers_run(struct p *p, struct due *due); /* fire what is due, DUE_LATER at most */
+bool gort__timers_move(struct p *from, struct p *to);
+void gort__timers_strand(void);         /* a retired P has timers */
+void gort__timers_retired(void);        /* GOMAXPROCS went down */
+bool gort__timers_rescue(struct p *to); /* take those of retired Ps over. False: no memory */
 void gort__timers_free(struct p *p);
 int64_t gort__timers_next(void);        /* the earliest of all Ps; OS_FOREVER */
 void gort__timers_covered(struct p *p); /* p goes on running: let sysmon watch its timers */
+
+/* Asked between rt_enter and rt_leave: the runtime that t was started in is there. */
+static inline bool timer_lives(const struct timer *t)
+{
+	return t->life == 0 || likely(t->life == load_relaxed(&gort__sched.life));
+}
+
+/* Who runs p's timers: itself, or P 0 if it is retired. */
+static inline struct p *timers_keeper(struct p *p)
+{
+	if (likely(p->id < load_relaxed(&gort__sched.procs)))
+		return p;
+	return load_relaxed(&gort__sched.all_p[0]);
+}
 
 /* ---- sysmon.c */
 int gort__sysmon_start(void);
@@ -472,6 +538,8 @@ struct defer {
 	gort_func fn;
 	void *arg;
 	bool embedded; /* lies on a stack: not freed */
+	gort_func
+		drop; /* of an embedded one: called instead if the goroutine never goes on, or NULL */
 };
 struct local *gort__local(void); /* the goroutine's, or the thread's */
 void gort__thread_hook(void);    /* a plain thread has something to give back at its end */
@@ -479,6 +547,8 @@ void gort__thread_hook(void);    /* a plain thread has something to give back at
  * caller's memory, and must last till then. */
 void gort__defer_push(struct local *l, struct defer *d, gort_func fn, void *arg);
 void gort__defer_end(struct local *l, struct defer *d);
+/* fn(arg) was pushed so, and has not run yet. */
+bool gort__defer_pending(const struct local *l, gort_func fn, const void *arg);
 void gort__local_end(struct local *l);  /* run all defers, then destructors */
 void gort__local_drop(struct local *l); /* free them */
 

@@ -147,7 +147,7 @@ static inline int light_begin(struct g *g, struct waiter *w)
 	store_relaxed(&g->waits.word, turn | TURN_LIGHT_PARKING);
 	fence_light();
 	w->turn = turn | TURN_LIGHT;
-	return load_relaxed(&g->waits.ended);
+	return load_acquire(&g->waits.ended); /* meets the release in ctx.c */
 }
 
 int gort__light_canceled(struct waiter *w);

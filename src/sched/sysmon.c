@@ -52,6 +52,7 @@ struct look {
 	bool aged;    /* ... and it needs another P */
 	bool busy;    /* switches follow quickly */
 	bool moved;   /* something ran since the last look */
+	bool due;     /* some timer is due */
 };
 
 static bool ring_aged(struct p *p)
@@ -108,6 +109,7 @@ static void look_at(struct p *p, int64_t now, struct look *l)
 {
 	uint32_t picks = load_relaxed(&p->picks);
 	uint32_t moved = picks - p->seen.picks;
+	int64_t timer;
 	bool aged;
 
 	l->running |= load_relaxed(&p->m) != NULL;
@@ -119,9 +121,11 @@ static void look_at(struct p *p, int64_t now, struct look *l)
 	aged |= deque_aged(p, now);
 	if (load_relaxed(&p->aged) != aged)
 		store_relaxed(&p->aged, aged);
-	if (load_acquire(&p->timers.next) <= now) {
-		store_relaxed(&p->attention, 1);
-		aged = true;
+	timer = load_acquire(&p->timers.next);
+	if (timer <= now) {
+		store_relaxed(&timers_keeper(p)->attention, 1);
+		aged |= timer <= now - LOOK_BUSY; /* before, its P may be about to run it */
+		l->due = true;
 	}
 	l->aged |= aged;
 	p->seen.picks = picks;
@@ -136,7 +140,7 @@ static struct look look(int64_t now)
 		look_at(load_relaxed(&sched.all_p[i]), now, &l);
 	if (load_relaxed(&sched.global_count))
 		l.work = l.aged = true;
-	if (l.aged && load_relaxed(&sched.idle_ps))
+	if ((l.aged || (l.due && !l.running)) && load_relaxed(&sched.idle_ps))
 		gort__wake_p();
 	return l;
 }

@@ -185,6 +185,18 @@ GORT_API int gort_chan_send_until(gort_chan *c, const void *elem, int64_t deadli
 
 /* ---- receive ---------------------------------------------------------------------------------- */
 
+/* Where no runtime runs, nobody but the guest itself sees that the context's deadline has passed. */
+static rare int guest_recv_done(struct gort_chan *c, struct waiter *w, int64_t deadline)
+{
+	int64_t ends = gort__ctx_deadline(c->done_of);
+	int err = gort__wait(w, &c->recvq, &c->lock, ends < deadline ? ends : deadline, WHY_RECV,
+			     WAIT_BACK);
+
+	if (err == -ETIMEDOUT && ends < deadline && gort__ctx_err(NULL, c->done_of))
+		return -EPIPE; /* it is closed now, and has no elements */
+	return err;
+}
+
 static rare int recv_wait(struct gort_chan *c, void *elem, int64_t deadline)
 {
 	struct waiter w;
@@ -194,6 +206,8 @@ static rare int recv_wait(struct gort_chan *c, void *elem, int64_t deadline)
 		return end_of_wait(deadline);
 	}
 	w.elem = elem;
+	if (unlikely(c->done_of != NULL) && !m_self())
+		return guest_recv_done(c, &w, deadline);
 	return gort__wait(&w, &c->recvq, &c->lock, deadline, WHY_RECV, WAIT_BACK);
 }
 
@@ -288,22 +302,6 @@ GORT_API int gort_chan_recv_until(gort_chan *c, void *elem, int64_t deadline)
 
 /* ---- for select ------------------------------------------------------------------------------- */
 
-/* As waitq_claim, but what belongs to own stays. */
-static struct waiter *claim_other(struct waitq *q, const struct waits *own)
-{
-	struct waiter *next;
-
-	for (struct waiter *w = q->head; w; w = next) {
-		next = w->next;
-		if (waits_of(w) == own)
-			continue;
-		waitq_remove(w);
-		if (waiter_claim(w))
-			return w;
-	}
-	return NULL;
-}
-
 static bool others_wait(const struct waitq *q, const struct waits *own)
 {
 	for (struct waiter *w = q->head; w; w = w->next)
@@ -321,14 +319,13 @@ bool gort__chan_ready(struct gort_chan *c, bool send, const struct waits *own)
 	return c->count || others_wait(&c->sendq, own);
 }
 
-int gort__chan_send_now(struct gort_chan *c, const void *elem, const struct waits *own,
-			struct waiter **woken)
+int gort__chan_send_now(struct gort_chan *c, const void *elem, struct waiter **woken)
 {
 	struct waiter *w;
 
 	if (c->closed)
 		return -EPIPE;
-	w = claim_other(&c->recvq, own);
+	w = waitq_claim(&c->recvq);
 	if (!w && c->count == c->capacity)
 		return -EAGAIN;
 	if (!w) {
@@ -342,10 +339,9 @@ int gort__chan_send_now(struct gort_chan *c, const void *elem, const struct wait
 	return 0;
 }
 
-int gort__chan_recv_now(struct gort_chan *c, void *elem, const struct waits *own,
-			struct waiter **woken)
+int gort__chan_recv_now(struct gort_chan *c, void *elem, struct waiter **woken)
 {
-	struct waiter *w = claim_other(&c->sendq, own);
+	struct waiter *w = waitq_claim(&c->sendq);
 
 	if (w) {
 		recv_from_sender(c, w, elem);
@@ -420,6 +416,8 @@ static bool release(struct gort_chan *c)
 	if (unlikely(c->recvq.head || c->sendq.head))
 		gort__misuse("gort_chan_release",
 			     "the last reference, while somebody waits on the channel");
+	if (unlikely(c->owner != NULL))
+		c->owner->gone(c->owner);
 	drop_rest(c);
 	return true;
 }

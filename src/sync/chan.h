@@ -6,6 +6,12 @@
 
 #include "sched/park.h"
 
+/* Embedded in what a channel holds alive: gone is called when the last reference goes, before anything
+ * of the channel does, with no lock held and outside rt_enter and rt_leave. */
+struct chan_owner {
+	void (*gone)(struct chan_owner *o);
+};
+
 struct gort_chan {
 	struct lock lock;
 	uint32_t refs;      /* atomic */
@@ -17,6 +23,8 @@ struct gort_chan {
 	struct waitq recvq; /* lock */
 	struct waitq sendq; /* lock */
 	void (*drop)(void *elem);
+	struct chan_owner *owner; /* fixed: or NULL */
+	struct gort_ctx *done_of; /* fixed: the context whose end closes it, or NULL */
 	_Alignas(16) char buffer[];
 };
 
@@ -25,14 +33,17 @@ struct gort_chan *gort__chan_make(struct m *m, size_t elem_size, size_t capacity
 int gort__chan_close(struct m *m, struct gort_chan *c);
 void gort__chan_release(struct m *m, struct gort_chan *c);
 
-/* Under the lock. own: the caller's, whose own nodes in the queues do not count.
- * ready: it would not wait. now: do it if it need not wait: 0, -EPIPE, or -EAGAIN; *woken is whom to wake
- * once the lock is released, and unchanged if there is nobody. */
+/* ctx.c: a channel that a context's end closes. */
+int64_t gort__ctx_deadline(const struct gort_ctx *c);
+int gort__ctx_err(struct m *m, struct gort_ctx *c);
+
+/* Under the lock.
+ * ready: it would not wait. own: the caller's, whose own nodes in the queues do not count.
+ * now: do it if it need not wait: 0, -EPIPE, or -EAGAIN; *woken is whom to wake once the lock is
+ * released, and unchanged if there is nobody. No node of the caller's is queued. */
 bool gort__chan_ready(struct gort_chan *c, bool send, const struct waits *own);
-int gort__chan_send_now(struct gort_chan *c, const void *elem, const struct waits *own,
-			struct waiter **woken);
-int gort__chan_recv_now(struct gort_chan *c, void *elem, const struct waits *own,
-			struct waiter **woken);
+int gort__chan_send_now(struct gort_chan *c, const void *elem, struct waiter **woken);
+int gort__chan_recv_now(struct gort_chan *c, void *elem, struct waiter **woken);
 
 /* Without the lock: what the next moment may change. */
 static inline bool chan_looks_ready(struct gort_chan *c, bool send)

@@ -19,7 +19,8 @@
  *     leaves the set first.
  *  4. The last release of a live context ends it, then frees it. Nobody can be waiting under it: they hold it.
  *
- * A deadline is a timer, if a runtime runs; it is looked at as well whenever somebody asks.
+ * A deadline is a timer (arm), once a runtime runs; it is looked at as well whenever somebody asks, and a
+ * guest waits no longer than that by itself.
  *
  * Callers: goroutines and guests.
  */
@@ -88,6 +89,7 @@ static bool try_retain(struct gort_ctx *c)
 }
 
 static void end(struct m *m, struct gort_ctx *c, uint64_t state);
+static void disarm(struct gort_ctx *c);
 static void leave(struct ctx_member *member);
 
 static void drop_hold(struct m *m, struct gort_ctx *c)
@@ -109,10 +111,64 @@ void gort__ctx_release(struct m *m, struct gort_ctx *c)
 		if (c->ends) {
 			end(m, c, state_of(-ECANCELED, -ECANCELED));
 			leave(&c->self);
+			disarm(c);
+			if (load_acquire(&c->armed) == 2)
+				gort__timer_end(&c->work.timer);
 			gort__chan_release(m, c->done);
 		}
 		drop_hold(m, c);
 	}
+}
+
+/* ---- deadlines ------------------------------------------------------------------------------------ */
+
+/* Under the heap's lock. One that is being freed is left alone: who frees it takes the timer away. */
+static void deadline_fire(struct timer *t, struct due *due)
+{
+	struct gort_ctx *c = container_of(t, struct gort_ctx, work.timer);
+
+	if (try_retain(c))
+		timer_later(due, &c->work);
+}
+
+static void deadline_run(struct m *m, struct timer_work *w, struct due *due)
+{
+	struct gort_ctx *c = container_of(w, struct gort_ctx, work);
+
+	(void)due;
+	end(m, c, state_of(-ETIMEDOUT, -ETIMEDOUT));
+	gort__ctx_release(m, c);
+}
+
+/* Once, when a runtime runs. False: out of memory. */
+static bool arm(struct m *m, struct gort_ctx *c)
+{
+	uint32_t no = 0;
+
+	if (!c->timed || load_acquire(&c->armed) || !gort__running())
+		return true;
+	if (!cas_acq_rel(&c->armed, &no, 1))
+		return true;
+	c->work = (struct timer_work){ .timer = { .fire = deadline_fire }, .run = deadline_run };
+	if (gort__timer_start(m, &c->work.timer, c->deadline) == 0) {
+		store_release(&c->armed, 2);
+		return true;
+	}
+	store_release(&c->armed, 0);
+	return false;
+}
+
+static void disarm(struct gort_ctx *c)
+{
+	if (load_acquire(&c->armed) == 2)
+		gort__timer_del(&c->work.timer);
+}
+
+/* All timers on the way up, of contexts that were made before the runtime ran. */
+static void arm_all(struct m *m, struct gort_ctx *c)
+{
+	for (struct gort_ctx *r = c->root; r; r = r->from ? r->from->root : NULL)
+		arm(m, r);
 }
 
 /* ---- members -------------------------------------------------------------------------------------------- */
@@ -197,7 +253,7 @@ struct gort_after {
 	struct ctx_member member;
 	struct gort_ctx *ctx; /* its memory is held; NULL: a context that never ends */
 	struct g *g;          /* made beforehand: an end cannot fail for want of memory */
-	uint64_t life;        /* of the runtime that g is in */
+	uint32_t life;        /* of the runtime that g is in */
 };
 
 /* What an end has still to do. */
@@ -233,13 +289,13 @@ static void end_child(struct gort_ctx *c, struct ending *e)
 	if (!try_retain(c))
 		return;
 	list = mark(c, e->state) ? &e->work : &e->spare;
-	c->work = *list; /* only the end that takes it out of its set comes here */
+	c->next = *list; /* only the end that takes it out of its set comes here */
 	*list = c;
 }
 
 static void start_after(struct gort_after *a, struct ending *e)
 {
-	if (a->life == load_relaxed(&gort__sched.lives))
+	if (a->life == load_relaxed(&gort__sched.life))
 		glist_push(&e->woken, a->g);
 }
 
@@ -296,6 +352,7 @@ static void close_done(struct m *m, struct gort_ctx *c)
 static void end_marked(struct m *m, struct gort_ctx *c, struct ending *e)
 {
 	leave(&c->self);
+	disarm(c);
 	close_done(m, c);
 	end_members(m, c, e);
 }
@@ -309,12 +366,12 @@ static void end(struct m *m, struct gort_ctx *c, uint64_t state)
 		return;
 	end_marked(m, c, &e);
 	while ((c = e.work) != NULL) {
-		e.work = c->work;
+		e.work = c->next;
 		end_marked(m, c, &e);
 		gort__ctx_release(m, c);
 	}
 	while ((c = e.spare) != NULL) {
-		e.spare = c->work;
+		e.spare = c->next;
 		gort__ctx_release(m, c);
 	}
 }
@@ -347,12 +404,17 @@ struct gort_ctx *gort__ctx_new(struct m *m, struct gort_ctx *from, int64_t deadl
 		return NULL;
 	c->ends = true;
 	c->self.kind = MEMBER_CTX;
-	if (deadline < c->deadline)
+	c->timed = deadline < c->deadline;
+	if (c->timed)
 		c->deadline = deadline;
 	err = c->root ? join(m, c->root, &c->self) : 0;
 	if (err < 0)
 		mark(c, load_relaxed(&c->root->state));
 	c->root = c;
+	if (unlikely(!arm(m, c))) {
+		gort__ctx_release(m, c);
+		return NULL;
+	}
 	return c;
 }
 
@@ -371,6 +433,11 @@ static uint64_t look(struct m *m, struct gort_ctx *c)
 		return state;
 	end(m, root, state_of(-ETIMEDOUT, -ETIMEDOUT));
 	return load_acquire(&root->state);
+}
+
+int64_t gort__ctx_deadline(const struct gort_ctx *c)
+{
+	return c->deadline;
 }
 
 int gort__ctx_err(struct m *m, struct gort_ctx *c)
@@ -512,8 +579,11 @@ GORT_API gort_chan *gort_ctx_done(gort_ctx *ctx)
 	new = gort__chan_make(m, 0, 0);
 	lock_acquire(&c->set.lock);
 	done = load_relaxed(&c->done);
-	if (!done)
+	if (!done) {
+		if (new)
+			new->done_of = c;
 		store_release(&c->done, done = new);
+	}
 	lock_release(&c->set.lock);
 	if (done != new)
 		gort__chan_release(m, new);
@@ -538,7 +608,7 @@ GORT_API gort_after *gort_ctx_after_func(gort_ctx *ctx, gort_func fn, void *arg)
 	if (!a)
 		goto out;
 	*a = (struct gort_after){ .ctx = c ? c->root : NULL,
-				  .life = load_relaxed(&gort__sched.lives),
+				  .life = load_relaxed(&gort__sched.life),
 				  .member.kind = MEMBER_AFTER };
 	a->g = gort__g_new(m, fn, arg, 0, 0);
 	if (!a->g) {
@@ -572,7 +642,7 @@ GORT_API bool gort_ctx_after_stop(gort_after *a)
 		lock_release(&a->member.set->lock);
 		drop_hold(m, a->ctx);
 	}
-	if (stopped && a->life == load_relaxed(&gort__sched.lives))
+	if (stopped && a->life == load_relaxed(&gort__sched.life))
 		gort__g_unmake(m, a->g);
 	mem_free(cache_of(m), a, sizeof *a);
 	rt_leave(m);
@@ -597,6 +667,8 @@ void gort__under_begin(struct m *m, struct under *u, struct waits *w, struct gor
 
 	u->ctx = retain(c);
 	u->deadline = c->deadline;
+	if (unlikely(c->deadline != GORT_FOREVER))
+		arm_all(m, c);
 	store_relaxed(&w->ended, 0); /* before it is a member: from then on the end may store */
 	if (c->root && (err = join(m, c->root, &u->member)) < 0)
 		store_relaxed(&w->ended, err);

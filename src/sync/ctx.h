@@ -18,6 +18,7 @@ struct gort_ctx {
 	struct gort_ctx *from; /* fixed, held: the parent; NULL: the background */
 	struct gort_ctx *root; /* fixed: who ends it: itself, or the nearest above that can; NULL */
 	int64_t deadline;      /* fixed: the earliest on the way up, without_cancel apart */
+	bool timed;            /* fixed: the deadline is its own */
 	const void *key;       /* fixed */
 	void *value;           /* fixed */
 	/* Of one that ends. */
@@ -26,7 +27,9 @@ struct gort_ctx {
 	struct ctx_member self; /* in the set of the next one above that ends */
 	struct ctx_set set;     /* of who ends with it ... */
 	struct ctx_set *more;   /* atomic, set once: SHARDS, when set is contended */
-	struct gort_ctx *work;  /* of the end that goes through here */
+	uint32_t armed;         /* atomic: 0, 1: being armed, 2: work is a timer's */
+	struct timer_work work;
+	struct gort_ctx *next; /* of the end that goes through here */
 };
 
 /* For callers between rt_enter and rt_leave; NULL is the background. */

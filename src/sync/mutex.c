@@ -15,7 +15,7 @@
  *
  * Callers: goroutines and guests; unlock by anyone.
  */
-#include "sched/park.h"
+#include "sync/mutex.h"
 
 #include <errno.h>
 
@@ -190,22 +190,30 @@ static inline bool try_unlock(gort_mutex *m)
 	return false;
 }
 
+bool gort__mutex_try_unlock(gort_mutex *m)
+{
+	return try_unlock(m);
+}
+
+struct waiter *gort__mutex_unlock_under(gort_mutex *m, const char *call)
+{
+	do {
+		if (!(load_relaxed(&m->state_) & LOCKED))
+			gort__misuse(call, "the mutex is not locked");
+		if ((load_relaxed(&m->state_) & (WAITERS | WOKEN)) == WAITERS)
+			return choose_next(m);
+	} while (!try_unlock(m));
+	return NULL;
+}
+
 static void unlock_inside(struct m *self, gort_mutex *m)
 {
 	struct lock *lot = gort__lot_lock(m);
-	struct waiter *w = NULL;
+	struct waiter *w;
 
-	do {
-		if (!(load_relaxed(&m->state_) & LOCKED))
-			gort__misuse("gort_mutex_unlock", "the mutex is not locked");
-		lock_acquire(lot);
-		if ((load_relaxed(&m->state_) & (WAITERS | WOKEN)) == WAITERS) {
-			w = choose_next(m);
-			lock_release(lot);
-			break;
-		}
-		lock_release(lot);
-	} while (!try_unlock(m));
+	lock_acquire(lot);
+	w = gort__mutex_unlock_under(m, "gort_mutex_unlock");
+	lock_release(lot);
 	if (w)
 		waiter_wake(self, w);
 }

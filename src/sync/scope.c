@@ -75,6 +75,13 @@ static void leave_place(struct m *m, struct gort_scope *s)
 	}
 }
 
+/* The runtime ends, and a goroutine that was woken with this status never comes to use its place. */
+void gort__scope_forsake(struct gort_scope *s, int status)
+{
+	if (status == 0)
+		leave_place(NULL, s);
+}
+
 /* 0: a place is the caller's. */
 static int take_place(struct m *m, struct gort_scope *s, bool wait)
 {
@@ -89,7 +96,9 @@ static int take_place(struct m *m, struct gort_scope *s, bool wait)
 		lock_release(&s->lock);
 		return 0;
 	}
-	if (load_acquire(&s->ctx->state)) /* rule 3: whoever ended it may have told all there were */
+	w.elem = s;
+	if (load_acquire(
+		    &s->ctx->state)) /* rule 3: whoever ended it may have told all there were */
 		err = -ECANCELED;
 	else if (wait)
 		return gort__wait(&w, &s->places, &s->lock, GORT_FOREVER, WHY_SCOPE, WAIT_BACK);
@@ -200,6 +209,7 @@ static int wait_idle(struct gort_scope *s, int64_t deadline, int flags)
 {
 	struct waiter w;
 
+	w.elem = NULL; /* not a place */
 	lock_acquire(&s->lock);
 	if (s->running) {
 		if (!deadline_passed(deadline))

@@ -36,12 +36,25 @@ struct choice {
 	struct wait wait;
 };
 
-static uint32_t draw(struct m *m, size_t n)
+/* Guests have no M to draw by. Cycles will not do: draws that follow each other would be as regular as
+ * the clock. Xorshift64*, since thread-locals begin as zero, and seeds should differ in all bits. */
+static noinline uint32_t guest_random(void)
 {
-	uint64_t random =
-		m ? m_random(m) : (uint32_t)(arch_cycles() * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+	static __thread uint64_t state;
 
-	return (uint32_t)(random * n >> 32);
+	while (state == 0)
+		state = os_random();
+	state ^= state >> 12;
+	state ^= state << 25;
+	state ^= state >> 27;
+	return (uint32_t)(state * UINT64_C(0x2545f4914f6cdd1d) >> 32);
+}
+
+static size_t draw(struct m *m, size_t n)
+{
+	uint64_t random = likely(m != NULL) ? m_random(m) : guest_random();
+
+	return random * n >> 32;
 }
 
 static bool is_chan(const gort_case *k)
@@ -72,15 +85,15 @@ static int looks_ready(const gort_case *k, int64_t *now)
 }
 
 /* True: it is done, with its status. own: the caller's. */
-static bool try_case(struct m *m, gort_case *k, const struct waits *own)
+static bool try_case(struct m *m, gort_case *k)
 {
 	struct waiter *woken = NULL;
 	int err = 0;
 
 	if (is_chan(k)) {
 		lock_acquire(&k->chan->lock);
-		err = k->op == GORT_OP_SEND ? gort__chan_send_now(k->chan, k->elem, own, &woken)
-					    : gort__chan_recv_now(k->chan, k->elem, own, &woken);
+		err = k->op == GORT_OP_SEND ? gort__chan_send_now(k->chan, k->elem, &woken)
+					    : gort__chan_recv_now(k->chan, k->elem, &woken);
 		lock_release(&k->chan->lock);
 		if (woken)
 			waiter_wake(m, woken);
@@ -92,7 +105,7 @@ static bool try_case(struct m *m, gort_case *k, const struct waits *own)
 }
 
 /* Step 1. The index of what was done; -EAGAIN. */
-static int try_all(struct m *m, gort_case *cases, size_t n, const struct waits *own)
+static int try_all(struct m *m, gort_case *cases, size_t n)
 {
 	size_t ready = 0, chosen = 0, start;
 	int64_t now = GORT_NOW;
@@ -107,20 +120,49 @@ static int try_all(struct m *m, gort_case *cases, size_t n, const struct waits *
 	}
 	if (ready == 0)
 		return -EAGAIN;
-	if (likely(try_case(m, &cases[chosen], own)))
+	if (likely(try_case(m, &cases[chosen])))
 		return (int)chosen;
 	start = draw(m, n);
 	for (size_t i = 0; i < n; i++) {
 		size_t at = (start + i) % n;
 
-		if (looks_ready(&cases[at], &now) && try_case(m, &cases[at], own))
+		if (looks_ready(&cases[at], &now) && try_case(m, &cases[at]))
 			return (int)at;
 	}
 	return -EAGAIN;
 }
 
+static void insert_before(struct waitq *q, struct waiter *w, struct waiter *next)
+{
+	w->queue = q;
+	w->next = next;
+	w->prev = next->prev;
+	if (w->prev)
+		w->prev->next = w;
+	else
+		store_relaxed(&q->head, w);
+	next->prev = w;
+}
+
+/* At q's end. A channel may stand in several cases: among the nodes that the caller has there already the
+ * place is left to chance, since the first of them will be taken. */
+static void push(struct m *m, struct waitq *q, struct waiter *node, const struct waits *own)
+{
+	struct waiter *next = NULL;
+	size_t count = 0;
+
+	for (struct waiter *w = q->tail; w && unlikely(waits_of(w) == own); w = w->prev)
+		count++;
+	for (size_t place = likely(count == 0) ? 0 : draw(m, count + 1); place > 0; place--)
+		next = next ? next->prev : q->tail;
+	if (unlikely(next != NULL))
+		insert_before(q, node, next);
+	else
+		waitq_push(q, node);
+}
+
 /* Queue node in k. False: k looks ready now. */
-static bool enlist(struct choice *c, gort_case *k, struct waiter *node)
+static bool enlist(struct m *m, struct choice *c, gort_case *k, struct waiter *node)
 {
 	bool ready;
 
@@ -133,7 +175,8 @@ static bool enlist(struct choice *c, gort_case *k, struct waiter *node)
 	ready = gort__chan_ready(k->chan, k->op == GORT_OP_SEND, c->wait.waits);
 	if (!ready) {
 		node->lock = &k->chan->lock;
-		waitq_push(k->op == GORT_OP_SEND ? &k->chan->sendq : &k->chan->recvq, node);
+		push(m, k->op == GORT_OP_SEND ? &k->chan->sendq : &k->chan->recvq, node,
+		     c->wait.waits);
 	}
 	lock_release(&k->chan->lock);
 	return !ready;
@@ -156,7 +199,7 @@ static bool enlist_all(struct m *m, struct choice *c)
 	for (size_t i = 0; i < c->n; i++) {
 		size_t at = start + i < c->n ? start + i : start + i - c->n;
 
-		if (!enlist(c, &c->cases[at], &c->nodes[at]))
+		if (!enlist(m, c, &c->cases[at], &c->nodes[at]))
 			return false;
 	}
 	return true;
@@ -222,8 +265,8 @@ static returns_by_jump int wait_once(struct m *m, struct choice *c)
 	ended = delist_all(c);
 	if (err == 0)
 		return ended;
-	if (err != -ETIMEDOUT || !timed)
-		return err;
+	if (!timed || !gort__wait_timed_out(&c->wait))
+		return err; /* a context's end may be -ETIMEDOUT as well */
 	c->cases[time].status = 0;
 	return (int)time;
 }
@@ -231,9 +274,7 @@ static returns_by_jump int wait_once(struct m *m, struct choice *c)
 static returns_by_jump int wait_for_one(gort_case *cases, size_t n, int64_t deadline)
 {
 	struct m *m = m_self();
-	struct choice c = { .cases = cases,
-			    .n = n,
-			    .deadline = deadline_of(gort__local(), deadline) };
+	struct choice c = { .cases = cases, .n = n, .deadline = gort__wait_bounded(m, deadline) };
 	struct waiter few[n > 0 && n <= WAITING_FEW ? n : 1];
 	size_t size = n * sizeof c.nodes[0];
 	int i;
@@ -245,7 +286,7 @@ static returns_by_jump int wait_for_one(gort_case *cases, size_t n, int64_t dead
 		i = wait_once(m, &c);
 		m = m_self();
 		if (i == -EAGAIN)
-			i = try_all(m, cases, n, c.wait.waits);
+			i = try_all(m, cases, n);
 	} while (i == -EAGAIN);
 	if (n > WAITING_FEW)
 		mem_free(cache_of(m), c.nodes, size);
@@ -255,7 +296,7 @@ static returns_by_jump int wait_for_one(gort_case *cases, size_t n, int64_t dead
 GORT_API int gort_select(gort_case *cases, size_t n, int64_t deadline)
 {
 	struct m *m = rt_enter();
-	int i = n <= INT_MAX ? try_all(m, cases, n, NULL) : -EINVAL;
+	int i = n <= INT_MAX ? try_all(m, cases, n) : -EINVAL;
 
 	if (i == -EAGAIN) {
 		if (!deadline_passed(deadline))

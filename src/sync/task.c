@@ -228,7 +228,7 @@ static bool cancel_wait(struct gort_task *t, int cause)
 		return false;
 	t->cause = cause < 0 ? cause : -ECANCELED;
 	store_release(&t->g->waits.ended, -ECANCELED); /* as in ctx.c */
-	os_membarrier(); /* park.h, between ended and taken */
+	os_membarrier();                               /* park.h, between ended and taken */
 	return gort__wait_cancel(&t->g->waits);
 }
 

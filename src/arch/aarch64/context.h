@@ -32,4 +32,19 @@ static inline void *arch_context_make(void *top, void (*entry)(void *), void *ar
 	return f;
 }
 
+static inline uint64_t arch_control(void)
+{
+	uint64_t fpcr;
+	__asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
+
+	return fpcr;
+}
+
+static inline void arch_context_control(void *sp, uint64_t control)
+{
+	struct arch_frame *f = sp;
+
+	f->fpcr = control;
+}
+
 #endif

@@ -35,4 +35,21 @@ static inline void *arch_context_make(void *top, void (*entry)(void *), void *ar
 	return f;
 }
 
+static inline uint64_t arch_control(void)
+{
+	uint32_t mxcsr;
+	uint16_t x87_control;
+	__asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(mxcsr), "=m"(x87_control));
+
+	return (uint64_t)x87_control << 32 | mxcsr;
+}
+
+static inline void arch_context_control(void *sp, uint64_t control)
+{
+	struct arch_frame *f = sp;
+
+	f->mxcsr = (uint32_t)control;
+	f->x87_control = (uint16_t)(control >> 32);
+}
+
 #endif
