@@ -194,3 +194,34 @@ TEST(defers_of_fn_run_at_the_goroutines_end)
 	gort_waitgroup_wait(&group);
 	CHECK_EQ(n, 1);
 }
+
+/* ---- misuse */
+static void do_again(void *arg)
+{
+	gort_once_do(&once, do_again, arg);
+}
+
+static void do_again_deeper(void *arg)
+{
+	gort_try(do_again, arg, NULL, 0);
+}
+
+static void do_inner(void *arg)
+{
+	gort_once_do(&inner, do_again_deeper, arg);
+}
+
+TEST_DIES(from_inside_names_the_call, "gort_once_do")
+{
+	gort_once_do(&once, do_again, NULL);
+}
+
+TEST_DIES(from_deeper_inside_names_the_goroutine, "goroutine 1")
+{
+	gort_once_do(&once, do_inner, NULL);
+}
+
+TEST_PLAIN_DIES(from_inside_on_a_plain_thread, "waits for itself")
+{
+	gort_once_do(&once, do_again, NULL);
+}
