@@ -32,6 +32,7 @@ void measure_whole(const char *name, void (*work)(long n), long warm, long n);
 
 void report_whole(const char *name, const struct stopwatch *w);
 void report_bytes(const char *name, double bytes);
+void report_value(const char *name, double value, const char *unit);
 
 /* A line of /proc/self/status, in bytes: "VmRSS", "VmPTE". */
 double memory_of(const char *what);
@@ -71,5 +72,20 @@ void bench_parfib(void);
 /* locks.c */
 void bench_mutex_uncontended(void);
 void bench_mutex_contended(void);
+void bench_rwmutex_read(void);
+void bench_cond_pingpong(void);
+void bench_sem(void);
+void bench_waitgroup(void);
+
+/* timers.c */
+void bench_timer_reset(void);
+void bench_timers1m(void);
+void bench_sleepers100(void);
+
+/* select.c */
+void bench_select2(void);
+void bench_select8(void);
+void bench_select64(void);
+void bench_select1000(void);
 
 #endif

@@ -51,9 +51,14 @@ void report_whole(const char *name, const struct stopwatch *w)
 	report(name, w, (double)GORT_MS, "ms");
 }
 
+void report_value(const char *name, double value, const char *unit)
+{
+	printf("%s %.1f %s\n", name, value, unit);
+}
+
 void report_bytes(const char *name, double bytes)
 {
-	printf("%s %.1f bytes\n", name, bytes);
+	report_value(name, bytes, "bytes");
 }
 
 void measure_each(const char *name, void (*work)(long n), long n)

@@ -47,8 +47,12 @@ func reportWhole(name string, w *stopwatch) {
 	report(name, w, float64(time.Millisecond), "ms")
 }
 
+func reportValue(name string, value float64, unit string) {
+	fmt.Printf("%s %.1f %s\n", name, value, unit)
+}
+
 func reportBytes(name string, bytes float64) {
-	fmt.Printf("%s %.1f bytes\n", name, bytes)
+	reportValue(name, bytes, "bytes")
 }
 
 // Do a tenth of the work to warm up, then all n operations of it, measured; report the time of
