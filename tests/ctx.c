@@ -555,53 +555,42 @@ TEST(chain_of_a_hundred_thousand)
 }
 
 /* Of ten each below one. */
-static int64_t end_tree(int n)
+static void end_tree(int n)
 {
 	gort_ctx **all = malloc((size_t)n * sizeof all[0]);
-	int64_t start;
 
 	CHECK(all != NULL);
 	all[0] = make(background());
 	for (int i = 1; i < n; i++)
 		all[i] = make(all[(i - 1) / 10]);
-	start = gort_now();
 	gort_ctx_cancel(all[0], -EIO);
-	start = gort_now() - start;
 	for (int i = 0; i < n; i++) {
 		check_ended(all[i], -ECANCELED, -EIO);
 		gort_ctx_release(all[i]);
 	}
 	free(all);
-	return start;
 }
 
 // variants: maxprocs
 TEST(tree_of_a_hundred_thousand)
 {
 	const int n = SCALE(100000);
-	int64_t tenth = INT64_MAX, whole = INT64_MAX, took;
 
 	for (int i = 0; i < 5; i++) {
-		took = end_tree(n / 10);
-		tenth = took < tenth ? took : tenth;
-		took = end_tree(n);
-		whole = took < whole ? took : whole;
+		end_tree(n / 10);
+		end_tree(n);
 	}
-	if (TEST_SCALE == 1)
-		CHECK(whole < 40 * tenth); /* linear, but for the caches */
 }
 
-/* A long-lived parent and children that come and go: neither memory nor time grows. */
+/* A long-lived parent and children that come and go: memory does not grow. */
 // variants: maxprocs
 TEST(million_children_leave_no_trace_in_their_parent)
 {
 	const int batch = SCALE(100000);
 	gort_ctx *top = make(background()), *low[8];
 	uint64_t memory = 0;
-	int64_t first = INT64_MAX, last = INT64_MAX, took;
 
 	for (int b = 0; b < 10; b++) {
-		took = gort_now();
 		for (int i = 0; i < batch / 8; i++) {
 			for (int k = 0; k < 8; k++)
 				low[k] = k == 5 ? make_until(top, gort_in(GORT_SEC)) : make(top);
@@ -609,17 +598,10 @@ TEST(million_children_leave_no_trace_in_their_parent)
 			for (int k = 0; k < 8; k++)
 				gort_ctx_release(low[i % 2 ? k : 7 - k]);
 		}
-		took = gort_now() - took;
 		if (b == 0)
 			memory = mem_in_use();
-		if (b < 5)
-			first = took < first ? took : first;
-		else
-			last = took < last ? took : last;
 		CHECK(mem_in_use() <= memory + (64 << 10));
 	}
-	if (TEST_SCALE == 1)
-		CHECK(last < 5 * first);
 	check_lives(top);
 	gort_ctx_release(top);
 }
