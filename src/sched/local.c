@@ -7,7 +7,7 @@
  * defer is taken off the list before it runs, so that a panic inside one goes on with the rest.
  *
  * Values. A key is an index and a version; deleting one raises the version, so that values of an
- * earlier life are not seen. The table of keys is under keys.lock; a goroutine's values are its own.
+ * earlier life are not seen. The table of keys is under keys_lock; a goroutine's values are its own.
  *
  * struct local is the G's, or a thread-local of a plain thread (gort__local: never inlined, so that
  * no compiler keeps the address of the thread-local across a switch).
@@ -188,13 +188,11 @@ struct local_value {
 	uint32_t version;
 };
 
+static struct lock keys_lock = LOCK_INIT(RANK_KEYS);
 static struct {
-	struct lock lock;
-	struct {
-		uint32_t version; /* odd: in use */
-		void (*destructor)(void *);
-	} key[KEYS_MAX];
-} keys = { .lock = LOCK_INIT(RANK_KEYS) };
+	uint32_t version; /* odd: in use */
+	void (*destructor)(void *);
+} key_table[KEYS_MAX]; /* under keys_lock */
 
 static uint32_t key_index(gort_key key)
 {
@@ -212,17 +210,17 @@ GORT_API int gort_key_create(gort_key *key, void (*destructor)(void *value))
 {
 	int err = -EAGAIN;
 
-	lock_acquire(&keys.lock);
+	lock_acquire(&keys_lock);
 	for (uint32_t i = 0; i < KEYS_MAX; i++) {
-		if (keys.key[i].version & 1)
+		if (key_table[i].version & 1)
 			continue;
-		keys.key[i].version = (keys.key[i].version + 1) % VERSIONS;
-		keys.key[i].destructor = destructor;
-		*key = keys.key[i].version * KEYS_MAX + i;
+		key_table[i].version = (key_table[i].version + 1) % VERSIONS;
+		key_table[i].destructor = destructor;
+		*key = key_table[i].version * KEYS_MAX + i;
 		err = 0;
 		break;
 	}
-	lock_release(&keys.lock);
+	lock_release(&keys_lock);
 	return err;
 }
 
@@ -230,10 +228,10 @@ GORT_API void gort_key_delete(gort_key key)
 {
 	uint32_t i = key_index(key);
 
-	lock_acquire(&keys.lock);
-	if (keys.key[i].version == key_version(key) && key_version(key) & 1)
-		keys.key[i].version = (keys.key[i].version + 1) % VERSIONS;
-	lock_release(&keys.lock);
+	lock_acquire(&keys_lock);
+	if (key_table[i].version == key_version(key) && key_version(key) & 1)
+		key_table[i].version = (key_table[i].version + 1) % VERSIONS;
+	lock_release(&keys_lock);
 }
 
 static bool key_exists(gort_key key, void (**destructor)(void *))
@@ -241,10 +239,10 @@ static bool key_exists(gort_key key, void (**destructor)(void *))
 	uint32_t i = key_index(key);
 	bool exists;
 
-	lock_acquire(&keys.lock);
-	exists = keys.key[i].version == key_version(key) && key_version(key) & 1;
-	*destructor = exists ? keys.key[i].destructor : NULL;
-	lock_release(&keys.lock);
+	lock_acquire(&keys_lock);
+	exists = key_table[i].version == key_version(key) && key_version(key) & 1;
+	*destructor = exists ? key_table[i].destructor : NULL;
+	lock_release(&keys_lock);
 	return exists;
 }
 
