@@ -269,66 +269,48 @@ int gort_select(gort_case *cases, size_t n, int64_t deadline);
 
 /* ---- sync (zero value ready; never copied once used) ------------------------------ */
 
-typedef struct {
-	uint32_t state_, sema_;
-	void *wait_[2];
-} gort_mutex;
-typedef struct {
-	gort_mutex writer_;
-	int32_t readers_[3], pad_;
-	void *wait_[4];
-} gort_rwmutex;
-typedef struct {
-	uint64_t seq_;
-	void *wait_[2];
-} gort_cond;
-typedef struct {
-	uint64_t state_;
-	void *wait_[2];
-} gort_waitgroup;
-typedef struct {
-	uint32_t done_, pad_;
-	gort_mutex lock_;
-} gort_once;
-typedef struct {
-	int64_t count_;
-	void *wait_[3];
-} gort_sem;
+typedef struct { uint32_t state_, sema_; void *wait_[2]; } gort_mutex;
+typedef struct { gort_mutex writer_; int32_t readers_[3], pad_; void *wait_[4]; } gort_rwmutex;
+typedef struct { uint64_t seq_; void *wait_[2]; } gort_cond;
+typedef struct { uint64_t state_; void *wait_[2]; } gort_waitgroup;
+typedef struct { uint32_t done_, pad_; gort_mutex lock_; } gort_once;
+typedef struct { int64_t count_; void *wait_[3]; } gort_sem;
 
-void gort_mutex_lock(gort_mutex *m);    /* blocks; waiters of over 1 ms go first */
-int gort_mutex_try_lock(gort_mutex *m); /* 0, or -EAGAIN */
-int gort_mutex_lock_until(gort_mutex *m, int64_t deadline); /* + -ETIMEDOUT */
-void gort_mutex_unlock(gort_mutex *m);                      /* by any goroutine */
+void gort_mutex_lock(gort_mutex *m);       /* blocks; waiters of over 1 ms go first */
+int gort_mutex_try_lock(gort_mutex *m);    /* 0, or -EAGAIN */
+int gort_mutex_lock_until(gort_mutex *m, int64_t deadline); /* [c] + -ETIMEDOUT */
+void gort_mutex_unlock(gort_mutex *m);     /* by any goroutine */
 
 /* Many readers, or one writer. A waiting writer stops new readers, so that it gets its turn: who
  * reads must not read-lock again inside. When a writer unlocks, the readers that waited go
  * before the next writer. try: 0, or -EAGAIN. until: 0 or -ETIMEDOUT; a writer that gives up lets
  * the readers in that waited for it. Unlocking may be done by any goroutine; what is not locked so
  * is misuse. */
-void gort_rwmutex_lock(gort_rwmutex *l); /* for writing; blocks */
+void gort_rwmutex_lock(gort_rwmutex *l);   /* for writing; blocks */
 int gort_rwmutex_try_lock(gort_rwmutex *l);
-int gort_rwmutex_lock_until(gort_rwmutex *l, int64_t deadline);
+int gort_rwmutex_lock_until(gort_rwmutex *l, int64_t deadline);  /* [c] */
 void gort_rwmutex_unlock(gort_rwmutex *l);
-void gort_rwmutex_rlock(gort_rwmutex *l); /* for reading; blocks */
+void gort_rwmutex_rlock(gort_rwmutex *l);  /* for reading; blocks */
 int gort_rwmutex_try_rlock(gort_rwmutex *l);
-int gort_rwmutex_rlock_until(gort_rwmutex *l, int64_t deadline);
+int gort_rwmutex_rlock_until(gort_rwmutex *l, int64_t deadline); /* [c] */
 void gort_rwmutex_runlock(gort_rwmutex *l);
 
 /* Wait until somebody signals that what m protects has changed. wait gives m up, blocks, and locks
  * m again before it returns, whatever it gives: 0, -ETIMEDOUT, -ENOMEM. It never returns 0 without a
  * signal, but by then another goroutine may have been faster: look at the condition in a loop.
+ * With a deadline that has passed it does not wait, but lets others have m for a moment.
  * signal wakes the one that has waited longest, broadcast all that wait; with or without m held. */
-int gort_cond_wait(gort_cond *c, gort_mutex *m);
-int gort_cond_wait_until(gort_cond *c, gort_mutex *m, int64_t deadline);
+int gort_cond_wait(gort_cond *c, gort_mutex *m);                         /* [c] */
+int gort_cond_wait_until(gort_cond *c, gort_mutex *m, int64_t deadline); /* [c] */
 void gort_cond_signal(gort_cond *c);
 void gort_cond_broadcast(gort_cond *c);
 
 /* Go's sync.WaitGroup. Once a wait has returned 0 the wait group may be freed or used again. */
 void gort_waitgroup_add(gort_waitgroup *g, int delta);
 void gort_waitgroup_done(gort_waitgroup *g);
-int gort_waitgroup_wait(gort_waitgroup *g);                         /* blocks; 0 */
-int gort_waitgroup_wait_until(gort_waitgroup *g, int64_t deadline); /* + -ETIMEDOUT */
-int gort_waitgroup_go(gort_waitgroup *g, gort_func fn, void *arg);  /* add, go, done at end,
+int gort_waitgroup_wait(gort_waitgroup *g);                 /* [c] blocks; 0 */
+int gort_waitgroup_wait_until(gort_waitgroup *g, int64_t deadline); /* [c] + -ETIMEDOUT */
+int gort_waitgroup_go(gort_waitgroup *g, gort_func fn, void *arg); /* add, go, done at end,
                                               also after a panic or goexit; errors of gort_go */
 
 void gort_once_do(gort_once *o, gort_func fn, void *arg); /* all callers return after fn did;
@@ -338,28 +320,26 @@ void gort_once_do(gort_once *o, gort_func fn, void *arg); /* all callers return 
 /* A number of places, taken and given back any number at a time, not below 0. First come first
  * served: who waits for many is not overtaken by those who want few. acquire blocks; 0. try: 0, or
  * -EAGAIN. n is at least 1. Once it has what was released, the semaphore may be freed. */
-#define GORT_SEM_INIT(n) \
-	{ \
-		.count_ = (n) \
-	} /* the zero value holds 0 */
-int gort_sem_acquire(gort_sem *s, int64_t n);
-int gort_sem_acquire_until(gort_sem *s, int64_t n, int64_t deadline); /* + -ETIMEDOUT */
+#define GORT_SEM_INIT(n) { .count_ = (n) }                  /* the zero value holds 0 */
+int gort_sem_acquire(gort_sem *s, int64_t n);               /* [c] */
+int gort_sem_acquire_until(gort_sem *s, int64_t n, int64_t deadline); /* [c] + -ETIMEDOUT */
 int gort_sem_try_acquire(gort_sem *s, int64_t n);
-void gort_sem_release(gort_sem *s, int64_t n); /* also by others, also more than was
+void gort_sem_release(gort_sem *s, int64_t n);              /* also by others, also more than was
                                                                taken; never blocks */
 
 /* One call of fn at a time for a key (a string, copied): who asks for the same key meanwhile
  * waits, and gets its result. *shared, if given: it is the result of several. Gives fn's result;
  * -EOWNERDEAD to those who waited if fn panicked or left by goexit, which go on in its caller;
  * -ENOMEM; -EDEADLK from inside fn for the same key; -ECANCELED if the runtime stopped before fn
- * was through. NULL from make: out of memory. Release it when no call runs. */
+ * was through. [c] while it waits: fn goes on for the others. NULL from make: out of memory.
+ * Release it when no call runs. */
 typedef struct gort_flight gort_flight;
 gort_flight *gort_flight_make(void);
 int gort_flight_do(gort_flight *f, const char *key, int (*fn)(void *arg), void *arg, bool *shared);
 void gort_flight_release(gort_flight *f);
 
-/* Idle objects, kept for the next who needs one: a cache for each P, and one for all. get gives one of
- * them, or what make(arg) gives (NULL without make, or if make says so). put takes any object;
+/* Idle objects, kept for the next who needs one: a cache for each P, and one for all. get gives one
+ * of them, or what make(arg) gives (NULL without make, or if make says so). put takes any object;
  * how many are kept is bounded, and those not needed for a second go as others come: by
  * destroy, if there is one. trim destroys all that are idle. release does, and frees the pool; by
  * then nobody may use it any more. Objects survive the runtime's end. make and destroy are called

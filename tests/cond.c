@@ -1,6 +1,6 @@
 /*
- * cond.c - waiting for a signal: order, nobody woken in vain or forgotten, deadlines, the mutex held
- * again in any case.
+ * cond.c - waiting for a signal: order, nobody woken in vain or forgotten, deadlines, the mutex
+ * held again in any case.
  */
 #include "harness.h"
 #include "sched/park.h"

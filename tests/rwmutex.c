@@ -353,6 +353,69 @@ TEST(waiting_writer_goes_before_new_readers)
 	check_order(expected, 4);
 }
 
+static void hurried_writer(void *arg)
+{
+	atomic_fetch_add(&arrived, 1);
+	CHECK_EQ(gort_rwmutex_lock_until(&rw, *(int64_t *)arg), -ETIMEDOUT);
+}
+
+/* Between the two steps of an unlock the next writer comes: it waits for the second. The first one,
+ * which gives up the inner mutex, is done by the test; the second step comes with another first one,
+ * so the next writer, who has the lock then, takes that mutex once more before it unlocks. */
+static void write_between(void *arg)
+{
+	atomic_fetch_add(&arrived, 1);
+	gort_rwmutex_lock(&rw);
+	order[atomic_fetch_add(&at, 1)] = *(int *)arg;
+	gort_mutex_lock(&rw.writer_);
+	gort_rwmutex_unlock(&rw);
+}
+
+TEST(writer_that_comes_during_an_unlock)
+{
+	static int id[] = { 0, 1, 2, 3 };
+	static const int expected[] = { 1, 2, 0, 3 };
+
+	gort_maxprocs(1);
+	gort_rwmutex_lock(&rw);
+	gort_mutex_unlock(&rw.writer_);
+	arrive(write_between, &id[0]);
+	arrive(read_in_turn, &id[1]);
+	arrive(read_in_turn, &id[2]);
+	CHECK_EQ(gort_rwmutex_try_rlock(&rw), -EAGAIN);
+	gort_rwmutex_unlock(&rw);
+	arrive(read_in_turn, &id[3]);
+	check_order(expected, 4);
+	gort_rwmutex_lock(&rw); /* the same without readers */
+	gort_mutex_unlock(&rw.writer_);
+	arrive(write_between, &id[3]);
+	gort_rwmutex_unlock(&rw);
+	CHECK_EQ(gort_rwmutex_try_rlock(&rw), -EAGAIN); /* it was handed over */
+	gort_waitgroup_wait(&group);
+	CHECK_EQ(atomic_load(&at), 5);
+	check_free(NULL);
+}
+
+TEST(writer_that_comes_during_an_unlock_and_gives_up)
+{
+	static int id;
+	int64_t deadline = gort_in(2 * GORT_MS);
+
+	gort_maxprocs(1);
+	gort_rwmutex_lock(&rw);
+	gort_mutex_unlock(&rw.writer_);
+	arrive(hurried_writer, &deadline);
+	arrive(read_in_turn, &id);
+	EVENTUALLY(gort_count() == 2);
+	CHECK_EQ(gort_rwmutex_try_rlock(&rw), -EAGAIN); /* the first one has it still */
+	CHECK_EQ(atomic_load(&at), 0);
+	gort_mutex_lock(&rw.writer_);
+	gort_rwmutex_unlock(&rw);
+	gort_waitgroup_wait(&group);
+	CHECK_EQ(atomic_load(&at), 1);
+	check_free(NULL);
+}
+
 static void guest_writes(void *arg)
 {
 	gort_rwmutex_lock(&rw);
@@ -385,12 +448,6 @@ TEST(waiting_guest_stops_new_readers)
 	CHECK_EQ(atomic_load(&written), 1);
 	guest_join(g);
 	check_free(NULL);
-}
-
-static void hurried_writer(void *arg)
-{
-	atomic_fetch_add(&arrived, 1);
-	CHECK_EQ(gort_rwmutex_lock_until(&rw, *(int64_t *)arg), -ETIMEDOUT);
 }
 
 /* The reader that had it still has it. */

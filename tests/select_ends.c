@@ -1,6 +1,6 @@
 /*
- * select_ends.c - what ends a select besides channels: times, tasks that end, contexts that end. By
- * goroutines and by guests.
+ * select_ends.c - what ends a select besides plain channels: times, timers, tasks that end, contexts that
+ * end. By goroutines and by guests.
  */
 #include "select.h"
 
@@ -85,6 +85,44 @@ static void faster_than_the_time(int how)
 TEST(channel_goes_before_a_later_time)
 {
 	check_both(faster_than_the_time, 2);
+}
+
+/* A timer's channel: one tick at a time, and none once it was stopped, or moved. */
+static void ticks(int how)
+{
+	gort_chan *c = make(0), *after = gort_after_chan(GORT_MS);
+	gort_timer *t = gort_timer_start(gort_in(GORT_MS), GORT_MS, NULL, NULL);
+	int64_t at = 0, start = gort_now();
+	gort_case cases[2] = { GORT_CASE_RECV(c, NULL), GORT_CASE_RECV(gort_timer_chan(t), &at) };
+	struct call waiter = call_of(cases, 2, how);
+
+	CHECK(t && after);
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(gort_select(cases, 2, GORT_FOREVER), 1);
+		CHECK(at > start && at <= gort_now());
+		start = at;
+	}
+	CHECK_EQ(select1(GORT_CASE_RECV(after, &at), GORT_FOREVER), 0);
+	gort_chan_release(after);
+
+	for (int i = 0; i < 20; i++) {
+		gort_timer_reset(t, gort_in(i * 20 * GORT_US));
+		gort_sleep(10 * GORT_US);
+		gort_timer_stop(t);
+		CHECK_EQ(gort_select(cases, 2, GORT_NOW), -EAGAIN);
+	}
+	begin(&waiter);
+	gort_timer_reset(t, gort_in(GORT_MS));
+	CHECK_EQ(end(&waiter), 1);
+	gort_timer_release(t);
+	CHECK(is_empty(c));
+	gort_chan_release(c);
+}
+
+// variants: maxprocs
+TEST(ticks_of_a_timer)
+{
+	check_both(ticks, 2);
 }
 
 /* ---- tasks */
@@ -330,7 +368,7 @@ TEST(deadline_of_ones_own_is_no_case)
 	check_both(deadline_of_ones_own, 1);
 }
 
-static void deadline_of_a_context(void *done)
+static void deadline_of_a_context(int how)
 {
 	gort_chan *c = make(0), *ready = make(1);
 	int64_t value, soon = gort_in(2 * GORT_MS);
@@ -340,6 +378,7 @@ static void deadline_of_a_context(void *done)
 	gort_case cases[3] = { GORT_CASE_RECV(c, &value), GORT_CASE_TIME(0),
 			       GORT_CASE_RECV(ready, &value) };
 
+	(void)how;
 	deadline_from_outside(cases, soon);
 	gort_ctx_leave(previous);
 	previous = gort_ctx_enter(far);
@@ -350,23 +389,17 @@ static void deadline_of_a_context(void *done)
 	gort_ctx_release(far);
 	gort_chan_release(c);
 	gort_chan_release(ready);
-	if (done)
-		atomic_store((atomic_bool *)done, true);
 }
 
 TEST_PLAIN(deadline_of_a_context_is_no_case_without_a_runtime)
 {
-	deadline_of_a_context(NULL);
+	deadline_of_a_context(0);
 }
 
 // variants: maxprocs
-TEST(deadline_of_a_context_is_no_case_for_a_guest)
+TEST(deadline_of_a_context_is_no_case)
 {
-	atomic_bool done = false;
-	struct guest *g = guest_start(deadline_of_a_context, &done);
-
-	UNTIL(atomic_load(&done));
-	guest_join(g);
+	check_both(deadline_of_a_context, 1);
 }
 
 /* A deadline of the context's that comes about during the wait, whoever finds that it has passed. */

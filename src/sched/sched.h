@@ -537,9 +537,8 @@ struct defer {
 	struct defer *next;
 	gort_func fn;
 	void *arg;
-	bool embedded; /* lies on a stack: not freed */
-	gort_func
-		drop; /* of an embedded one: called instead if the goroutine never goes on, or NULL */
+	bool embedded;  /* lies on a stack: not freed */
+	gort_func drop; /* embedded: called instead if the goroutine never goes on; or NULL */
 };
 struct local *gort__local(void); /* the goroutine's, or the thread's */
 void gort__thread_hook(void);    /* a plain thread has something to give back at its end */

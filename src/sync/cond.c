@@ -10,12 +10,12 @@
  *     empty. Who signals with the mutex, or after it had it, thus sees it, and who finds it clear
  *     need not take the lock.
  *  3. A waiter whose deadline passes just then cannot be claimed: the signal goes to the next.
- *  4. A broadcast wakes those who waited when it began, in batches (wake.h). since is the number that
- *     seq_ had when the wait began; in the waiter that goes on, the last number to wake.
+ *  4. A broadcast wakes those who waited when it began, in batches (wake.h). since is the number
+ *     that seq_ had when the wait began; in the waiter that goes on, the last number to wake.
  *
- * Not done: moving the waiters of a broadcast into the mutex's queue, as kernels do with threads. Of
- * goroutines no more run at once than there are Ps; the rest find the mutex free in their turn,
- * whereas from its queue each would have to be woken by the one before it.
+ * Not done: moving the waiters of a broadcast into the mutex's queue, as kernels do with threads.
+ * Of goroutines no more run at once than there are Ps; the rest find the mutex free in their
+ * turn, whereas from its queue each would have to be woken by the one before it.
  *
  * Callers: goroutines and guests, with or without the mutex where they signal.
  */
@@ -36,7 +36,7 @@ static struct waitq *queue_of(gort_cond *c)
 	return (struct waitq *)c->wait_;
 }
 
-/* ---- waking ---------------------------------------------------------------------------------------- */
+/* ---- waking ---------------------------------------------------------------------------------- */
 
 /* Under the lot's lock. */
 static void look_for_waiters(gort_cond *c)
@@ -119,7 +119,7 @@ void gort__cond_forsake(struct waiter *w)
 		signal_until(NULL, w->elem, w->since);
 }
 
-/* ---- waiting --------------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 /* (2), under the lot's lock. */
 static void announce(gort_cond *c, struct waiter *w)
@@ -182,8 +182,8 @@ GORT_API returns_by_jump int gort_cond_wait(gort_cond *c, gort_mutex *m)
 	return wait(c, m, GORT_FOREVER);
 }
 
-/* No wait, but the mutex is free for a moment: who asks in a loop must not keep others from doing what
- * it asks for. */
+/* No wait, but the mutex is free for a moment: who asks in a loop must not keep others from
+ * doing what it asks for. */
 static rare int too_late(gort_mutex *m)
 {
 	gort_mutex_unlock(m);

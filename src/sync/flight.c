@@ -1,10 +1,11 @@
 /*
- * flight.c - gort_flight: one call of a function at a time for a key, whose result all share who ask
- * meanwhile. Go's singleflight.
+ * flight.c - gort_flight: one call of a function at a time for a key, whose result all share who
+ * ask meanwhile. Go's singleflight.
  *
- * The first to ask leads: it enters a struct call, runs fn, takes the call out again, and writes the
- * result to those who wait, on their stacks. So a call lives exactly as long as its leader runs it,
- * and needs no counting; a waiter that gives up takes its node out of the call's queue before.
+ * The first to ask leads: it enters a struct call, runs fn, takes the call out again, and writes
+ * the result to those who wait, on their stacks. So a call lives exactly as long as its leader
+ * runs it, and needs no counting; a waiter that gives up takes its node out of the call's queue
+ * before.
  *
  *  1. Everything is under the flight's lock, but what is fixed.
  *  2. Calls stand in a binary trie over the bits of their keys' hashes, a call at each node: any
@@ -36,7 +37,7 @@ struct gort_flight {
 	struct call *root;
 };
 
-/* ---- the trie -------------------------------------------------------------------------------------- */
+/* ---- the trie -------------------------------------------------------------------------------- */
 
 static uint64_t hash_of(const char *key)
 {
@@ -85,7 +86,7 @@ static void unhang(struct call *c)
 	}
 }
 
-/* ---- leading --------------------------------------------------------------------------------------- */
+/* ---- leading --------------------------------------------------------------------------------- */
 
 static struct call *call_make(struct m *m, gort_flight *f, uint64_t hash, const char *key,
 			      bool *shared)
@@ -191,7 +192,7 @@ static int follow(gort_flight *f, struct call *c, bool *shared)
 	return result;
 }
 
-/* ---- do, make, release ------------------------------------------------------------------------------------- */
+/* ---- do, make, release ----------------------------------------------------------------------- */
 
 GORT_API int gort_flight_do(gort_flight *f, const char *key, int (*fn)(void *arg), void *arg,
 			    bool *shared)

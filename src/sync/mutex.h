@@ -8,7 +8,8 @@
 
 /* By one step, if nobody must be woken. Takes no lock. */
 bool gort__mutex_try_unlock(gort_mutex *m);
-/* Under its lot's lock: always. Gives whom to wake, or NULL. call: for the message if it is not locked. */
+/* Under its lot's lock: always. Gives whom to wake, or NULL. call: for the message if it is not
+ * locked. */
 struct waiter *gort__mutex_unlock_under(gort_mutex *m, const char *call);
 
 #endif

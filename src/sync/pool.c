@@ -2,21 +2,21 @@
  * pool.c - gort_pool: idle objects, kept for the next who needs one. Go's sync.Pool without the
  * garbage collector.
  *
- * Objects lie in magazines of 30. Each P has a slot with two of them, so that who takes and puts at
- * the edge of one does not fetch and carry all the time (Bonwick's magazines); full ones beyond that
- * lie in the pool's depot, for all Ps. Guests share a slot.
+ * Objects lie in magazines of 30. Each P has a slot with two of them, so that who takes and puts
+ * at the edge of one does not fetch and carry all the time (Bonwick's magazines); full ones
+ * beyond that lie in the pool's depot, for all Ps. Guests share a slot.
  *
  *  1. A P's slot is touched by the goroutine that runs there, between enter_slot and leave_slot, or
  *     with the pool's lock held. The first is the short way: no lock, no atomic step. Nothing is
  *     called in between that could park, so the goroutine keeps its P.
- *  2. Who takes from all slots (trim) holds the lock, sets trimming (1), makes a full fence on every
- *     thread (2), waits until no slot is busy (3). Who enters sets busy (4), makes a light fence
- *     (5), looks at trimming (6), and if it is set leaves at once, for the lock. Either (6) sees (1) or
- *     (3) sees (4).
- *  3. A slot belongs to the number of a P, and outlives the runtime: what lies in it is there for the
- *     P of that number in the next one.
- *  4. What nobody needs goes. The depot holds DEPOT_MAX magazines at most. And of those that lay there
- *     unused throughout a second, one is destroyed each time another one comes.
+ *  2. Who takes from all slots (trim) holds the lock, sets trimming (step 1), makes a full fence
+ *     on every thread (step 2), waits until no slot is busy (step 3). Who enters sets busy (step
+ *     4), makes a light fence (step 5), looks at trimming (step 6), and if it is set leaves at
+ *     once, for the lock. Either step 6 sees step 1, or step 3 sees step 4.
+ *  3. A slot belongs to the number of a P, and outlives the runtime: what lies in it is there for
+ *     the P of that number in the next one.
+ *  4. What nobody needs goes. The depot holds DEPOT_MAX magazines at most. And of those that lay
+ *     there unused throughout a second, one is destroyed each time another one comes.
  *  5. make and destroy are called with nothing held.
  *
  * Under the lock: guests, the depot, all slots' magazines while trimming.
@@ -59,7 +59,7 @@ struct gort_pool {
 	struct slot *slot[MAX_PROCS]; /* atomic: made by their P, under lock; go with the pool */
 };
 
-/* ---- a slot, by who may touch it ------------------------------------------------------------------- */
+/* ---- a slot, by who may touch it ------------------------------------------------------------- */
 
 static inline void swap_magazines(struct slot *s)
 {
@@ -128,7 +128,7 @@ static struct slot *own_slot(gort_pool *pool, struct m *m)
 	return s;
 }
 
-/* ---- the depot, under the lock --------------------------------------------------------------------- */
+/* ---- the depot, under the lock --------------------------------------------------------------- */
 
 static struct magazine *depot_take(gort_pool *pool)
 {
@@ -165,7 +165,7 @@ static struct magazine *depot_put(gort_pool *pool, struct magazine *full)
 	return depot_take(pool);
 }
 
-/* ---- get, put -------------------------------------------------------------------------------------- */
+/* ---- get, put -------------------------------------------------------------------------------- */
 
 static void destroy_all(gort_pool *pool, struct magazine *list)
 {
@@ -280,7 +280,7 @@ GORT_API void gort_pool_put(gort_pool *pool, void *object)
 	}
 }
 
-/* ---- make, trim, release --------------------------------------------------------------------------- */
+/* ---- make, trim, release --------------------------------------------------------------------- */
 
 GORT_API gort_pool *gort_pool_make(void *(*make)(void *arg), void (*destroy)(void *object),
 				   void *arg)

@@ -9,26 +9,28 @@
  *     WAITS     somebody waits: the writer cannot unlock by one step. It goes when PENDING does
  *     count     readers: those that have the lock, and those who come just now
  *
- * A reader adds 1, and has the lock if PENDING was clear; leaving, it takes 1 away. Both look at the sign
- * alone, which is PENDING's. A writer waits until count is 0.
+ * A reader adds 1, and has the lock if PENDING was clear; leaving, it takes 1 away. Both look at
+ * the sign alone, which is PENDING's. A writer waits until count is 0.
  *
  *  1. A reader that finds PENDING has counted itself although it has no right to. Under the lot's
  *     lock it looks again: PENDING clear, it has the lock. Else it takes itself out of count and
  *     queues. (It cannot be wrong: with count not 0 PENDING changes under the lot's lock only.)
- *  2. Whoever takes count to 0 while a writer waits gives that one the lock (hand_over). That
- *     is decided by looking at state under the lot's lock, so it may be tried too often, and must be
+ *  2. Whoever takes count to 0 while a writer waits gives that one the lock (hand_over). That is
+ *     decided by looking at state under the lot's lock, so it may be tried too often, and must be
  *     tried once.
- *  3. The writer that unlocks gives up the mutex first, then, by one step on state, the lock: its last
- *     touch of the rwmutex, so that whoever gets it next may free it. Readers that waited are
- *     counted by that very step; the next writer then waits for them. Without any it gets the lock.
- *  4. The last reader to leave has made its last step before it knows that it must hand over. By then a
- *     writer that gave up may have let others in, who may have freed the rwmutex. So
- *     waiting writers stand in the lot's own queue, not in one of the rwmutex: only if one is found
- *     there is the rwmutex touched, since it is alive as long as that one waits.
- *  5. Readers beyond a batch (wake.h) are let in by one that has the lock already, so no writer can come
- *     in between. admitted bounds them: readers that come after a writer wait for that one.
- *  6. A writer that gives up clears PENDING and lets the waiting readers in, unless the one before it
- *     has its last step still to do, who then does that.
+ *  3. The writer that unlocks gives up the mutex first, then, by one step on state, the lock: its
+ *     last touch of the rwmutex, so that whoever gets it next may free it. Readers that waited
+ *     are counted by that very step; the next writer then waits for them. Without any it gets the
+ *     lock.
+ *  4. The last reader to leave has made its last step before it knows that it must hand over. By
+ *     then a writer that gave up may have let others in, who may have freed the rwmutex. So
+ *     waiting writers stand in the lot's own queue, not in one of the rwmutex: only if one is
+ *     found there is the rwmutex touched, since it is alive as long as that one waits.
+ *  5. Readers beyond a batch (wake.h) are let in by one that has the lock already, so no writer
+ *     can come in between. admitted bounds them: readers that come after a writer wait for that
+ *     one.
+ *  6. A writer that gives up clears PENDING and lets the waiting readers in, unless the one
+ *     before it has its last step still to do, who then does that.
  *
  * Under the lot's lock: readers, waiting, admitted, the lot's queue, and all changes of HELD and
  * WAITS but a writer's that meets nobody (0 to PENDING | HELD and back).
@@ -75,7 +77,7 @@ static struct m *enter_midway(void)
 	return m;
 }
 
-/* ---- under the lot's lock ------------------------------------------------------------------------ */
+/* ---- under the lot's lock -------------------------------------------------------------------- */
 
 static void change(struct rw *rw, uint32_t off, uint32_t on)
 {
@@ -127,7 +129,7 @@ static uint32_t take_readers(struct rw *rw, struct waitq *told)
 	return n;
 }
 
-/* ---- readers ------------------------------------------------------------------------------------- */
+/* ---- readers --------------------------------------------------------------------------------- */
 
 /* (5): the caller has the lock. */
 static void let_more_in(struct m *m, struct rw *rw)
@@ -244,8 +246,8 @@ static void last_has_left(struct m *m, struct rw *rw)
 		waiter_wake(m, writer);
 }
 
-/* was: before this one left. With a count of 0, taking 1 away has left PENDING, if set, by its lower
- * bit, so that the sign brings it here. */
+/* was: before this one left. With a count of 0, taking 1 away has left PENDING, if set, by its
+ * lower bit, so that the sign brings it here. */
 static noinline void runlock_slow(struct rw *rw, uint32_t was)
 {
 	struct m *m;
@@ -268,7 +270,7 @@ GORT_API void gort_rwmutex_runlock(gort_rwmutex *l)
 		runlock_slow(rw, was);
 }
 
-/* ---- writers ------------------------------------------------------------------------------------- */
+/* ---- writers --------------------------------------------------------------------------------- */
 
 /* With the mutex. */
 static inline bool take_free(struct rw *rw)
@@ -415,7 +417,7 @@ GORT_API void gort_rwmutex_unlock(gort_rwmutex *l)
 		unlock_slow(rw);
 }
 
-/* ---- the runtime's end: the goroutine of w never comes back from its wait ------------------------- */
+/* ---- the runtime's end: the goroutine of w never comes back from its wait -------------------- */
 
 void gort__rlock_forsake(struct waiter *w)
 {

@@ -1,12 +1,12 @@
 /*
  * sem.c - gort_sem: a weighted semaphore, first come first served.
  *
- * count_: what is free, or its complement (negative) while somebody waits. The queue (wait_) is under
- * the parking lot's lock.
+ * count_: what is free, or its complement (negative) while somebody waits. The queue (wait_) is
+ * under the parking lot's lock.
  *  1. Not negative: nobody waits; taking and giving back are one CAS. It becomes negative under the
  *     lot's lock, and stays so, changed under that lock only, until the queue is empty.
- *  2. The one at the head gets what it asked for as soon as that is free; those behind wait for it, also
- *     when they ask for less. So who asks for much is not overtaken for ever.
+ *  2. The one at the head gets what it asked for as soon as that is free; those behind wait for
+ *     it, also when they ask for less. So who asks for much is not overtaken for ever.
  *  3. A waiter that gives up may have been the one that the others waited for: it looks after them.
  *  4. The step on count_ is the last touch of the semaphore in a release: whoever waited for it may
  *     free it.
@@ -89,8 +89,9 @@ static void serve(struct m *m, gort_sem *s, int64_t n)
 	wake_told(m, &told);
 }
 
-/* Under the lot's lock. True: it has got them, no need to wait. Else, too, it meets the releases of those who
- * gave back what is free; what they did before goes on to who is served, by the lot's lock. */
+/* Under the lot's lock. True: it has got them, no need to wait. Else, too, it meets the releases
+ * of those who gave back what is free; what they did before goes on to who is served, by the
+ * lot's lock. */
 static bool announce(gort_sem *s, int64_t n)
 {
 	int64_t c = load_relaxed(&s->count_);
