@@ -57,6 +57,12 @@ void bench_chan_buf(void);
 void bench_prodcons(void);
 void bench_mpmc(void);
 void bench_primes(void);
+void pingpong(long n);       /* as pingpong_unbuf */
+void fill_and_drain(long n); /* as chan_buf */
+
+/* ctx.c */
+void bench_ctx_cancel_tree(void);
+void bench_ctx_ambient(void);
 
 /* goroutines.c */
 void bench_yield(void);

@@ -24,7 +24,7 @@ static void echo(void *arg)
 		gort_send(p->pong, v);
 }
 
-static void pingpong(long n)
+void pingpong(long n)
 {
 	struct pingpong p = { make_ints(0), make_ints(0) };
 	gort_waitgroup ended = { 0 };
@@ -51,7 +51,7 @@ void bench_pingpong_unbuf(void)
 
 #define FILL 64
 
-static void fill_and_drain(long n)
+void fill_and_drain(long n)
 {
 	int_chan c = make_ints(CAPACITY);
 	int v;

@@ -25,6 +25,8 @@ static const struct bench {
 	{ "select8", bench_select8 },
 	{ "select64", bench_select64 },
 	{ "select1000", bench_select1000 },
+	{ "ctx_cancel_tree", bench_ctx_cancel_tree },
+	{ "ctx_ambient", bench_ctx_ambient },
 	{ "mutex_uncontended", bench_mutex_uncontended },
 	{ "mutex_contended", bench_mutex_contended },
 	{ "rwmutex_read", bench_rwmutex_read },

@@ -13,14 +13,17 @@
  *    never waits: the *_until calls give -ETIMEDOUT, as for any deadline passed.
  *  - Unless a comment says otherwise, every function may be called from any thread,
  *    goroutine or not. On a plain thread (a "guest") a blocking call blocks that thread.
- *  - Channels and sync complete if they can without waiting, even when the deadline has
- *    passed.
+ *  - [c] marks a cancellable call. It gives -ECANCELED, or -ETIMEDOUT if it was a deadline that
+ *    passed, once the calling goroutine's (or thread's) context, or its gort_set_deadline, has
+ *    ended; why, says gort_ctx_cause. It has done nothing then. Channels and sync complete if they
+ *    can without waiting, even then, and even when the call's own deadline has passed.
  *  - Misuse that no caller can handle (unlocking what is not locked, a wait group below
  *    zero, a NULL object where none makes sense) prints which goroutine did what, and
  *    aborts. A stack overflow prints the goroutine, its stack's size and how to raise it,
  *    and dies of SIGSEGV. NULL channels are never ready; releasing NULL does nothing.
- *  - Channels, sync and gort_now need no running runtime; goroutines and sleeping ones'
- *    timers do: -ESRCH, or NULL from a call that gives an object.
+ *  - Channels, sync, contexts and gort_now need no running runtime (a context's deadline then
+ *    shows when it is looked at; a plain thread that waits under it, or on its done channel,
+ *    wakes); goroutines and timers do: -ESRCH, or NULL from a call that gives an object.
  *  - After fork, the child may exec or _exit.
  *  - Macros that build values are C only.
  */
@@ -56,7 +59,7 @@ int64_t gort_now(void);            /* CLOCK_MONOTONIC */
 int64_t gort_in(int64_t duration); /* deadline that far away, saturating; never GORT_NOW */
 
 /* Park the goroutine (a plain thread sleeps) for a duration or until a deadline. <= 0, or a
- * deadline passed, yields once. 0, or -ENOMEM. A sleep never ends early. */
+ * deadline passed, yields once. [c] 0, or -ENOMEM. It never ends early but by cancellation. */
 int gort_sleep(int64_t duration);
 int gort_sleep_until(int64_t deadline);
 
@@ -147,11 +150,13 @@ typedef struct gort_attr {
  * The task is released by a successful join (0 or -EOWNERDEAD), once, or by detach. */
 typedef struct gort_task gort_task;
 gort_task *gort_spawn(int (*fn)(void *arg), void *arg, const gort_attr *attr);
-int gort_join(gort_task *t, int *result); /* blocks. 0; -EOWNERDEAD: it panicked. *result is fn's
+int gort_join(gort_task *t, int *result); /* [c] blocks. 0; -EOWNERDEAD: it panicked. *result is fn's
                                               result, 0 after goexit; result may be NULL.
-                                              -EDEADLK: the goroutine itself. -ECANCELED: the
-                                              runtime stopped before it ended; releases it, too */
-int gort_join_until(gort_task *t, int *result, int64_t deadline); /* + -ETIMEDOUT: still ours */
+                                              -EDEADLK: the goroutine itself. Cancelled: still
+                                              ours; but -ECANCELED to a plain thread may
+                                              also mean that the runtime stopped before
+                                              it ended, which releases it */
+int gort_join_until(gort_task *t, int *result, int64_t deadline); /* [c] + -ETIMEDOUT: still ours */
 void gort_detach(gort_task *t);
 void gort_task_cancel(gort_task *t, int cause); /* ends the context that it was given at spawn:
                                               its own, a child of the current one or attr's */
@@ -198,13 +203,13 @@ void gort_chan_release(gort_chan *c); /* the last one drops unreceived elements 
 void gort_chan_on_drop(gort_chan *c, void (*drop)(void *elem)); /* called for each of those */
 
 /* Blocks. 0 sent; -EPIPE closed. A NULL channel blocks for ever. -ETIMEDOUT. */
-int gort_chan_send(gort_chan *c, const void *elem);
-int gort_chan_send_until(gort_chan *c, const void *elem, int64_t deadline);
+int gort_chan_send(gort_chan *c, const void *elem);                         /* [c] */
+int gort_chan_send_until(gort_chan *c, const void *elem, int64_t deadline); /* [c] */
 int gort_chan_try_send(gort_chan *c, const void *elem); /* never blocks: -EAGAIN */
 
 /* 0 received; -EPIPE closed and drained (*elem zeroed). elem may be NULL: discard. */
-int gort_chan_recv(gort_chan *c, void *elem);
-int gort_chan_recv_until(gort_chan *c, void *elem, int64_t deadline);
+int gort_chan_recv(gort_chan *c, void *elem);                               /* [c] */
+int gort_chan_recv_until(gort_chan *c, void *elem, int64_t deadline);       /* [c] */
 int gort_chan_try_recv(gort_chan *c, void *elem); /* never blocks: -EAGAIN */
 
 int gort_chan_close(gort_chan *c);        /* 0; -EPIPE already closed; -EINVAL NULL. Senders that
@@ -263,8 +268,9 @@ enum { GORT_OP_RECV, GORT_OP_SEND, GORT_OP_TASK, GORT_OP_FD, GORT_OP_TIME };
 
 /* Go's select. Wait until one of n cases can go on, do that one, return its index; among several ready, each
  * is as likely. A channel may stand in several cases, in both directions. With GORT_NOW it never waits:
- * -EAGAIN when none is ready. n = 0 waits for the deadline alone. -ETIMEDOUT; -EINVAL a bad op;
- * -ENOSYS a GORT_OP_FD (not there yet); -ENOMEM (over 16 cases, or no memory for the deadline). */
+ * -EAGAIN when none is ready. n = 0 waits for the deadline or the cancellation alone. [c]
+ * -ETIMEDOUT; -EINVAL a bad op; -ENOSYS a GORT_OP_FD (not there yet); -ENOMEM (over 16 cases, or no
+ * memory for the deadline). */
 int gort_select(gort_case *cases, size_t n, int64_t deadline);
 
 /* ---- sync (zero value ready; never copied once used) ------------------------------ */
@@ -407,9 +413,9 @@ gort_scope *gort_scope_open(int limit);
  * -ECANCELED once cancelled; -ENOMEM, -ESRCH, -EINVAL (attributes out of range, or a context in them). Members
  * may add members until they return, with try_go under a limit (-EAGAIN: no place), else all could wait
  * for each other. */
-int gort_scope_go(gort_scope *s, int (*fn)(void *arg), void *arg);
+int gort_scope_go(gort_scope *s, int (*fn)(void *arg), void *arg); /* [c] */
 int gort_scope_try_go(gort_scope *s, int (*fn)(void *arg), void *arg);
-int gort_scope_spawn(gort_scope *s, int (*fn)(void *arg), void *arg, const gort_attr *attr);
+int gort_scope_spawn(gort_scope *s, int (*fn)(void *arg), void *arg, const gort_attr *attr); /* [c] */
 gort_ctx *gort_scope_ctx(gort_scope *s); /* borrowed */
 void gort_scope_cancel(gort_scope *s, int cause);
 int gort_scope_wait_until(gort_scope *s,

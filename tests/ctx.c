@@ -279,10 +279,19 @@ TEST(deadline_ends_it_for_a_guest_at_its_done_channel)
 
 TEST_PLAIN(deadline_ends_it_without_a_runtime_for_who_waits_at_its_done_channel)
 {
-	gort_ctx *ctx = make_until(background(), gort_in(5 * GORT_MS));
+	gort_ctx *ctx = make_until(background(), gort_in(5 * GORT_MS)), *late = make(ctx);
+	gort_case k[] = { GORT_CASE_RECV(NULL, NULL), GORT_CASE_RECV(gort_ctx_done(late), NULL) };
 
+	CHECK_EQ(gort_select(k, 2, gort_in(GORT_MS)), -ETIMEDOUT);
+	CHECK_EQ(gort_select(k, 2, GORT_FOREVER), 1);
+	CHECK_EQ(k[1].status, -EPIPE);
 	wait_for_done(ctx);
 	gort_ctx_release(ctx);
+	ctx = make_until(background(), gort_in(5 * GORT_MS));
+	wait_for_done(ctx);
+	CHECK_EQ(gort_chan_recv_until(gort_ctx_done(ctx), NULL, GORT_NOW), -EPIPE);
+	gort_ctx_release(ctx);
+	gort_ctx_release(late);
 }
 
 static int make_soon(void *arg)
@@ -302,6 +311,32 @@ TEST_PLAIN(deadline_outlives_the_runtime)
 		if (i < 2)
 			check_ended(ctx, -ETIMEDOUT, -ETIMEDOUT);
 		gort_ctx_release(ctx);
+	}
+}
+
+/* The deadline, a cancellation and the last release come at once. */
+// variants: maxprocs
+TEST(deadline_races_with_other_ends)
+{
+	for (int i = 0; i < SCALE(3000); i++) {
+		gort_ctx *ctx = make_until(background(), gort_in(i % 64 * GORT_US));
+		gort_ctx *low = make(ctx);
+		gort_after *after = gort_ctx_after_func(low, count_run, NULL);
+
+		CHECK(after != NULL);
+		if (i % 3)
+			gort_sleep(i % 50 * GORT_US);
+		if (i % 2) {
+			gort_ctx_cancel(ctx, -EIO);
+			if (gort_ctx_err(ctx) == -ETIMEDOUT || gort_ctx_err(low) == -ETIMEDOUT)
+				check_ended(low, -ETIMEDOUT, -ETIMEDOUT);
+			else
+				check_ended(low, -ECANCELED, -EIO);
+		}
+		gort_ctx_release(ctx);
+		gort_ctx_release(low);
+		EVENTUALLY(atomic_load(&ran) == i + 1);
+		CHECK(!gort_ctx_after_stop(after));
 	}
 }
 

@@ -408,6 +408,94 @@ TEST_PLAIN(runtime_ends_with_the_last_reference)
 	gort_chan_release(left.never);
 }
 
+/* ---- deadlines of contexts that are older than the runtime ------------------------------------------------- */
+
+enum way { DONE, SELECT, UNDER, AFTER, CHILD, WAYS };
+
+struct old {
+	gort_ctx *ctx;
+	enum way way;
+};
+
+static void wait_in(gort_ctx *ctx)
+{
+	gort_ctx *before = gort_ctx_enter(ctx);
+
+	CHECK_EQ(gort_chan_recv(left.never, NULL), -ETIMEDOUT);
+	gort_ctx_leave(before);
+}
+
+static int wait_for_old(void *arg)
+{
+	struct old *old = arg;
+	gort_case k = GORT_CASE_RECV(gort_ctx_done(old->ctx), NULL);
+	gort_ctx *low;
+	gort_after *a;
+
+	switch (old->way) {
+	case DONE:
+		CHECK_EQ(gort_chan_recv(gort_ctx_done(old->ctx), NULL), -EPIPE);
+		break;
+	case SELECT:
+		CHECK_EQ(gort_select(&k, 1, GORT_FOREVER), 0);
+		break;
+	case UNDER:
+		wait_in(old->ctx);
+		break;
+	case AFTER:
+		a = after(old->ctx, NULL);
+		EVENTUALLY(atomic_load(&ran) == 1);
+		CHECK(!gort_ctx_after_stop(a));
+		atomic_store(&ran, 0);
+		break;
+	default:
+		low = gort_ctx_with_cancel(old->ctx);
+		wait_in(low);
+		gort_ctx_release(low);
+		break;
+	}
+	CHECK(gort_now() >= gort_ctx_deadline(old->ctx));
+	CHECK_EQ(gort_ctx_err(old->ctx), -ETIMEDOUT);
+	return 0;
+}
+
+static int make_in_runtime(void *arg)
+{
+	*(gort_ctx **)arg = gort_ctx_with_deadline(gort_ctx_background(), gort_in(20 * GORT_MS));
+	return 0;
+}
+
+static void wait_for_old_ones(int (*make_old)(void *ctx), int runtimes_between)
+{
+	left.never = gort_chan_make(0, 0);
+	for (enum way way = 0; way < WAYS; way++) {
+		struct old old = { .way = way };
+
+		if (make_old)
+			CHECK_EQ(gort_run(make_old, &old.ctx, NULL), 0);
+		else
+			make_in_runtime(&old.ctx);
+		for (int i = 0; i < runtimes_between; i++)
+			CHECK_EQ(gort_run(nothing, NULL, NULL), 0);
+		CHECK_EQ(gort_run(wait_for_old, &old, NULL), 0);
+		gort_ctx_release(old.ctx);
+	}
+	gort_chan_release(left.never);
+}
+
+// variants: maxprocs
+TEST_PLAIN(deadline_of_a_context_made_before_the_runtime)
+{
+	wait_for_old_ones(NULL, 0);
+}
+
+// variants: maxprocs
+TEST_PLAIN(deadline_of_a_context_made_in_a_runtime_before)
+{
+	wait_for_old_ones(make_in_runtime, 0);
+	wait_for_old_ones(make_in_runtime, 2);
+}
+
 /* A straggler keeps all stacks from being freed. The goroutines on them are over all the same: a context
  * that ends under the next runtime, or the cancellation of a task, does not have them run in it. */
 static atomic_bool spin_end, spun;

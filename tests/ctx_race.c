@@ -186,7 +186,7 @@ TEST(values_come_once_and_in_order_while_both_ends_are_cancelled)
 // variants: maxprocs
 TEST(values_come_once_and_in_order_for_long)
 {
-	talks_of_all_kinds(SCALE(1000000));
+	talks_of_all_kinds(SCALE(400000));
 }
 
 /* ---- all enders at one wait ------------------------------------------------------------------------- */
@@ -335,7 +335,7 @@ TEST(one_of_all_enders_wins)
 // variants: maxprocs
 TEST(one_of_all_enders_wins_for_long)
 {
-	duels_of_all_kinds(SCALE(1500000));
+	duels_of_all_kinds(SCALE(500000));
 }
 
 /* ---- under other conditions --------------------------------------------------------------------------- */

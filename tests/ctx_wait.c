@@ -19,10 +19,15 @@ static struct {
 	gort_chan *full;    /* nor is there in its buffer */
 	gort_chan *stocked; /* it has elements, and room */
 	gort_mutex locked, free;
+	gort_rwmutex written, rw_free;
+	gort_sem empty_sem, full_sem;
+	gort_cond cond; /* nobody signals */
 	gort_waitgroup one, zero;
 	gort_chan *gate; /* the members of crowded, and running, wait for its end */
-	gort_task *running;
+	gort_task *running, *flying;
 	gort_scope *crowded, *roomy;
+	gort_flight *flight; /* "busy" is being done */
+	atomic_bool busy;
 	gort_waitgroup all;
 } w;
 
@@ -31,6 +36,17 @@ static int wait_for_the_gate(void *arg)
 	(void)arg;
 	CHECK_EQ(gort_chan_recv(w.gate, NULL), -EPIPE);
 	return 0;
+}
+
+static int be_busy(void *arg)
+{
+	atomic_store(&w.busy, true);
+	return wait_for_the_gate(arg);
+}
+
+static int fly(void *arg)
+{
+	return gort_flight_do(w.flight, "busy", be_busy, arg, NULL);
 }
 
 static int end_at_once(void *arg)
@@ -51,12 +67,18 @@ static void make_world(void)
 	for (int i = 0; i < 1000; i++)
 		CHECK_EQ(gort_chan_try_send(w.stocked, NULL), 0);
 	gort_mutex_lock(&w.locked);
+	gort_rwmutex_lock(&w.written);
+	gort_sem_release(&w.full_sem, INT32_MAX);
 	gort_waitgroup_add(&w.one, 1);
 	w.running = gort_spawn(wait_for_the_gate, NULL, NULL);
 	w.crowded = gort_scope_open(1);
 	w.roomy = gort_scope_open(0);
 	CHECK(w.running && w.crowded && w.roomy);
 	CHECK_EQ(gort_scope_go(w.crowded, wait_for_the_gate, NULL), 0);
+	w.flight = gort_flight_make();
+	w.flying = gort_spawn(fly, NULL, NULL);
+	CHECK(w.flight && w.flying);
+	EVENTUALLY(atomic_load(&w.busy));
 }
 
 /* Whoever has given up a wait has left nothing behind that could take a value, a lock or a place. */
@@ -67,21 +89,19 @@ static void check_world(void)
 	CHECK_EQ(gort_chan_try_send(w.full, NULL), -EAGAIN);
 	CHECK_EQ(gort_chan_len(w.full), 1);
 	CHECK_EQ(gort_mutex_try_lock(&w.locked), -EAGAIN);
+	CHECK_EQ(gort_rwmutex_try_rlock(&w.written), -EAGAIN);
+	CHECK_EQ(gort_sem_try_acquire(&w.empty_sem, 1), -EAGAIN);
 	CHECK_EQ(gort_scope_try_go(w.crowded, end_at_once, NULL), -EAGAIN);
 }
 
-static void end_world(void)
+/* The gate is closed. */
+static void release_world(void)
 {
-	check_world();
-	CHECK_EQ(gort_chan_try_recv(w.full, NULL), 0);
-	CHECK_EQ(gort_chan_try_recv(w.full, NULL), -EAGAIN);
-	CHECK_EQ(gort_chan_close(w.gate), 0);
 	CHECK_EQ(gort_join(w.running, NULL), 0);
+	CHECK_EQ(gort_join(w.flying, NULL), 0);
 	CHECK_EQ(gort_scope_close(w.crowded), 0);
 	CHECK_EQ(gort_scope_close(w.roomy), 0);
-	gort_mutex_unlock(&w.locked);
-	CHECK_EQ(gort_mutex_try_lock(&w.locked), 0);
-	gort_mutex_unlock(&w.locked);
+	gort_flight_release(w.flight);
 	gort_waitgroup_done(&w.one);
 	CHECK_EQ(gort_waitgroup_wait(&w.one), 0);
 	gort_chan_release(w.empty);
@@ -89,6 +109,23 @@ static void end_world(void)
 	gort_chan_release(w.full);
 	gort_chan_release(w.stocked);
 	gort_chan_release(w.gate);
+}
+
+static void end_world(void)
+{
+	check_world();
+	CHECK_EQ(gort_chan_try_recv(w.full, NULL), 0);
+	CHECK_EQ(gort_chan_try_recv(w.full, NULL), -EAGAIN);
+	gort_mutex_unlock(&w.locked);
+	CHECK_EQ(gort_mutex_try_lock(&w.locked), 0);
+	gort_mutex_unlock(&w.locked);
+	gort_rwmutex_unlock(&w.written);
+	CHECK_EQ(gort_rwmutex_try_lock(&w.written), 0);
+	gort_rwmutex_unlock(&w.written);
+	gort_sem_release(&w.empty_sem, 1);
+	CHECK_EQ(gort_sem_try_acquire(&w.empty_sem, 1), 0);
+	CHECK_EQ(gort_chan_close(w.gate), 0);
+	release_world();
 }
 
 /* ---- the calls. ready: the object lets it complete at once -------------------------------------- */
@@ -218,6 +255,71 @@ static int lock_late(bool ready)
 	return err;
 }
 
+static int unlock(gort_rwmutex *l, bool writer, int err)
+{
+	if (err)
+		return err;
+	if (writer)
+		gort_rwmutex_unlock(l);
+	else
+		gort_rwmutex_runlock(l);
+	return 0;
+}
+
+static int write_lock_until(bool ready)
+{
+	gort_rwmutex *l = ready ? &w.rw_free : &w.written;
+
+	return unlock(l, true, gort_rwmutex_lock_until(l, LATE));
+}
+
+static int read_lock_until(bool ready)
+{
+	gort_rwmutex *l = ready ? &w.rw_free : &w.written;
+
+	return unlock(l, false, gort_rwmutex_rlock_until(l, GORT_FOREVER));
+}
+
+static int sem_acquire(bool ready)
+{
+	return gort_sem_acquire(ready ? &w.full_sem : &w.empty_sem, 1);
+}
+
+static int sem_acquire_until(bool ready)
+{
+	return gort_sem_acquire_until(ready ? &w.full_sem : &w.empty_sem, 2, LATE);
+}
+
+/* A condition is waited for with the mutex held, before and after. */
+static int cond_wait_for(bool ready, int64_t deadline)
+{
+	gort_mutex own = { 0 };
+	int err = 0;
+
+	gort_mutex_lock(&own);
+	if (!ready)
+		err = deadline == GORT_FOREVER ? gort_cond_wait(&w.cond, &own)
+					       : gort_cond_wait_until(&w.cond, &own, deadline);
+	CHECK_EQ(gort_mutex_try_lock(&own), -EAGAIN);
+	gort_mutex_unlock(&own);
+	return err;
+}
+
+static int cond_wait(bool ready)
+{
+	return cond_wait_for(ready, GORT_FOREVER);
+}
+
+static int cond_wait_until(bool ready)
+{
+	return cond_wait_for(ready, LATE);
+}
+
+static int flight_do(bool ready)
+{
+	return gort_flight_do(w.flight, ready ? "idle" : "busy", end_at_once, NULL, NULL);
+}
+
 static int waitgroup_wait(bool ready)
 {
 	return gort_waitgroup_wait(ready ? &w.zero : &w.one);
@@ -257,6 +359,13 @@ static int (*const calls[])(bool ready) = {
 	join_late,
 	lock_until,
 	lock_late,
+	write_lock_until,
+	read_lock_until,
+	sem_acquire,
+	sem_acquire_until,
+	cond_wait,
+	cond_wait_until,
+	flight_do,
 	waitgroup_wait,
 	waitgroup_wait_until,
 	scope_go,
@@ -522,26 +631,20 @@ TEST(waits_that_no_context_ends)
 	CHECK_EQ(gort_waitgroup_wait(&w.all), 0);
 	guest_join(guest);
 	gort_ctx_release(ctx);
-	CHECK_EQ(gort_join(w.running, NULL), 0);
-	CHECK_EQ(gort_scope_close(w.crowded), 0);
-	CHECK_EQ(gort_scope_close(w.roomy), 0);
-	gort_waitgroup_done(&w.one);
-	gort_chan_release(w.empty);
-	gort_chan_release(w.unheard);
-	gort_chan_release(w.full);
-	gort_chan_release(w.stocked);
-	gort_chan_release(w.gate);
+	release_world();
 }
 
 /* ---- very many at once --------------------------------------------------------------------------- */
 
+static struct waits *_Atomic waiting[10000 + CALLS];
 static atomic_int canceled;
 
 static void wait_somehow(void *arg)
 {
-	int err = calls[(uintptr_t)arg % CALLS](false);
+	uintptr_t me = (uintptr_t)arg;
 
-	CHECK_EQ(err, -ECANCELED);
+	atomic_store(&waiting[me], own_waits());
+	CHECK_EQ(calls[me % CALLS](false), -ECANCELED);
 	atomic_fetch_add(&canceled, 1);
 }
 
@@ -551,23 +654,6 @@ static void wait_somehow_on_guest(void *arg)
 
 	wait_somehow(arg);
 	gort_ctx_leave(before);
-}
-
-/* As many as wait by words of their own. */
-static int sleepers;
-
-static void count_sleeper(struct g *g)
-{
-	sleepers += load_relaxed(&g->state) == G_WAITING && sleeps_now(&g->waits);
-}
-
-void gort__stacks_each(void (*fn)(struct g *g)); /* stack.h has an enum of the harness's names */
-
-static bool all_sleep(int n)
-{
-	sleepers = 0;
-	gort__stacks_each(count_sleeper);
-	return sleepers >= n;
 }
 
 // variants: maxprocs
@@ -584,8 +670,9 @@ TEST(ten_thousand_in_every_kind_of_wait_are_cancelled_at_once)
 		CHECK_EQ(gort_waitgroup_go(&w.all, wait_somehow, (void *)i), 0);
 	gort_ctx_leave(before);
 	for (intptr_t i = 0; i < CALLS; i++)
-		guests[i] = guest_start(wait_somehow_on_guest, (void *)i);
-	EVENTUALLY(all_sleep(n));
+		guests[i] = guest_start(wait_somehow_on_guest, (void *)(n + i));
+	for (int i = 0; i < n + CALLS; i++)
+		EVENTUALLY(atomic_load(&waiting[i]) && sleeps_now(atomic_load(&waiting[i])));
 	gort_ctx_cancel(above, 0);
 	CHECK_EQ(gort_waitgroup_wait(&w.all), 0);
 	for (int i = 0; i < CALLS; i++)

@@ -22,6 +22,8 @@ var table = []struct {
 	{"select8", benchSelect8},
 	{"select64", benchSelect64},
 	{"select1000", benchSelect1000},
+	{"ctx_cancel_tree", benchCtxCancelTree},
+	{"ctx_ambient", benchCtxAmbient},
 	{"mutex_uncontended", benchMutexUncontended},
 	{"mutex_contended", benchMutexContended},
 	{"rwmutex_read", benchRwmutexRead},

@@ -122,7 +122,7 @@ static noinline int go(gort_func fn, void *arg, size_t copy)
 		err = -ESRCH;
 	else if (unlikely(copy > gort__sched.stack_size / 4))
 		err = -E2BIG;
-	else if (unlikely(!(g = gort__g_new(m, fn, arg, copy, 0))))
+	else if (unlikely(!gort__may_start(m)) || unlikely(!(g = gort__g_new(m, fn, arg, copy, 0))))
 		err = -ENOMEM;
 	else
 		begin_under(m, g);

@@ -560,8 +560,14 @@ struct under *gort__under(struct m *m); /* the caller's */
 /* ---- sync/task.c */
 bool gort__task_ended(struct gort_task *t);
 bool gort__task_enlist(struct gort_task *t,
-		       struct waiter *w);          /* as a joiner; false: it has ended */
-void gort__task_own_ctx(struct m *m, struct g *g); /* the running g has a task: see task.c */
+		       struct waiter *w); /* as a joiner; false: it has ended */
+bool gort__task_own_ctx(struct m *m,
+			struct g *g); /* the running g has a task: see task.c. False: no memory */
+/* False: no memory for the context that those it starts would be under. */
+static inline bool gort__may_start(struct m *m)
+{
+	return !m || likely(!m->g->task) || gort__task_own_ctx(m, m->g);
+}
 void gort__task_end(struct gort_task *t, int err);
 void gort__task_drop(struct gort_task *t);
 

@@ -19,7 +19,7 @@
  *     leaves the set first.
  *  4. The last release of a live context ends it, then frees it. Nobody can be waiting under it: they hold it.
  *
- * A deadline is a timer (arm), once a runtime runs; it is looked at as well whenever somebody asks, and a
+ * A deadline is a timer (arm), while a runtime runs; it is looked at as well whenever somebody asks, and a
  * guest waits no longer than that by itself.
  *
  * Callers: goroutines and guests.
@@ -32,6 +32,23 @@
 #define BATCH 64u
 
 static struct gort_ctx background = { .refs = 1, .deadline = GORT_FOREVER };
+
+struct timed_ctx {
+	struct gort_ctx ctx;
+	struct timer_work work;
+};
+
+static struct timer_work *work_of(struct gort_ctx *c)
+{
+	return &container_of(c, struct timed_ctx, ctx)->work;
+}
+
+static size_t size_of(bool ends, bool timed)
+{
+	if (!ends)
+		return offsetof(struct gort_ctx, done);
+	return timed ? sizeof(struct timed_ctx) : sizeof(struct gort_ctx);
+}
 
 struct gort_ctx *gort__ctx_inside(gort_ctx *ctx, const char *call)
 {
@@ -94,11 +111,11 @@ static void leave(struct ctx_member *member);
 
 static void drop_hold(struct m *m, struct gort_ctx *c)
 {
-	if (sub_acq_rel(&c->holds, 1) != 1)
+	if (load_acquire(&c->holds) != 1 && sub_acq_rel(&c->holds, 1) != 1)
 		return;
-	if (c->more)
+	if (c->ends && c->more)
 		mem_free(cache_of(m), c->more, SHARDS * sizeof *c->more);
-	mem_free(cache_of(m), c, sizeof *c);
+	mem_free(cache_of(m), c, size_of(c->ends, c->timed));
 }
 
 /* Children hold parents, so the last of a chain may free all of it. */
@@ -109,11 +126,12 @@ void gort__ctx_release(struct m *m, struct gort_ctx *c)
 	for (; c && sub_acq_rel(&c->refs, 1) == 1; c = from) {
 		from = c->from;
 		if (c->ends) {
-			end(m, c, state_of(-ECANCELED, -ECANCELED));
+			if (!load_acquire(&c->state))
+				end(m, c, state_of(-ECANCELED, -ECANCELED));
 			leave(&c->self);
 			disarm(c);
-			if (load_acquire(&c->armed) == 2)
-				gort__timer_end(&c->work.timer);
+			if (load_relaxed(&c->armed))
+				gort__timer_end(&work_of(c)->timer);
 			gort__chan_release(m, c->done);
 		}
 		drop_hold(m, c);
@@ -125,46 +143,53 @@ void gort__ctx_release(struct m *m, struct gort_ctx *c)
 /* Under the heap's lock. One that is being freed is left alone: who frees it takes the timer away. */
 static void deadline_fire(struct timer *t, struct due *due)
 {
-	struct gort_ctx *c = container_of(t, struct gort_ctx, work.timer);
+	struct gort_ctx *c = &container_of(t, struct timed_ctx, work.timer)->ctx;
 
 	if (try_retain(c))
-		timer_later(due, &c->work);
+		timer_later(due, work_of(c));
 }
 
 static void deadline_run(struct m *m, struct timer_work *w, struct due *due)
 {
-	struct gort_ctx *c = container_of(w, struct gort_ctx, work);
+	struct gort_ctx *c = &container_of(w, struct timed_ctx, work)->ctx;
 
 	(void)due;
 	end(m, c, state_of(-ETIMEDOUT, -ETIMEDOUT));
 	gort__ctx_release(m, c);
 }
 
-/* Once, when a runtime runs. False: out of memory. */
+/* Once in each life of a runtime: what the last one had is gone with it. False: out of memory. */
 static bool arm(struct m *m, struct gort_ctx *c)
 {
-	uint32_t no = 0;
+	uint32_t life = load_relaxed(&gort__sched.life);
+	bool armed = true;
 
-	if (!c->timed || load_acquire(&c->armed) || !gort__running())
+	if (!c->timed || load_relaxed(&c->armed) == life || !gort__running())
 		return true;
-	if (!cas_acq_rel(&c->armed, &no, 1))
-		return true;
-	c->work = (struct timer_work){ .timer = { .fire = deadline_fire }, .run = deadline_run };
-	if (gort__timer_start(m, &c->work.timer, c->deadline) == 0) {
-		store_release(&c->armed, 2);
-		return true;
+	lock_acquire(&c->set.lock);
+	if (load_relaxed(&c->armed) != life && !load_relaxed(&c->state)) {
+		*work_of(c) = (struct timer_work){ .timer = { .fire = deadline_fire },
+						   .run = deadline_run };
+		armed = gort__timer_start(m, &work_of(c)->timer, c->deadline) == 0;
+		store_relaxed(&c->armed, armed ? life : 0);
 	}
-	store_release(&c->armed, 0);
-	return false;
+	lock_release(&c->set.lock);
+	return armed;
 }
 
+/* The end stores state first: so either arm sees that, or this sees what arm has done. */
 static void disarm(struct gort_ctx *c)
 {
-	if (load_acquire(&c->armed) == 2)
-		gort__timer_del(&c->work.timer);
+	if (!c->timed)
+		return;
+	lock_acquire(&c->set.lock);
+	if (load_relaxed(&c->armed))
+		gort__timer_del(&work_of(c)->timer);
+	lock_release(&c->set.lock);
 }
 
-/* All timers on the way up, of contexts that were made before the runtime ran. */
+/* All on the way up, for whoever is about to wait for the end: they may be older than the runtime. Without
+ * memory for it, the end shows when it is looked at. */
 static void arm_all(struct m *m, struct gort_ctx *c)
 {
 	for (struct gort_ctx *r = c->root; r; r = r->from ? r->from->root : NULL)
@@ -259,8 +284,8 @@ struct gort_after {
 /* What an end has still to do. */
 struct ending {
 	uint64_t state;
-	struct gort_ctx *work;  /* marked by this end, held */
-	struct gort_ctx *spare; /* held, but somebody else was faster */
+	struct ctx_member *work;  /* contexts marked by this end, held */
+	struct ctx_member *spare; /* held, but somebody else was faster */
 	struct glist woken;
 };
 
@@ -284,13 +309,23 @@ static void end_wait(struct ctx_member *member, struct ending *e)
 
 static void end_child(struct gort_ctx *c, struct ending *e)
 {
-	struct gort_ctx **list;
+	struct ctx_member **list;
 
 	if (!try_retain(c))
 		return;
 	list = mark(c, e->state) ? &e->work : &e->spare;
-	c->next = *list; /* only the end that takes it out of its set comes here */
-	*list = c;
+	c->self.next = *list; /* it is in no set any more */
+	*list = &c->self;
+}
+
+static struct gort_ctx *take_child(struct ctx_member **list)
+{
+	struct ctx_member *first = *list;
+
+	if (!first)
+		return NULL;
+	*list = first->next;
+	return container_of(first, struct gort_ctx, self);
 }
 
 static void start_after(struct gort_after *a, struct ending *e)
@@ -365,50 +400,50 @@ static void end(struct m *m, struct gort_ctx *c, uint64_t state)
 	if (!mark(c, state))
 		return;
 	end_marked(m, c, &e);
-	while ((c = e.work) != NULL) {
-		e.work = c->next;
+	while ((c = take_child(&e.work)) != NULL) {
 		end_marked(m, c, &e);
 		gort__ctx_release(m, c);
 	}
-	while ((c = e.spare) != NULL) {
-		e.spare = c->next;
+	while ((c = take_child(&e.spare)) != NULL)
 		gort__ctx_release(m, c);
-	}
 }
 
 /* ---- making them -------------------------------------------------------------------------------------- */
 
-static struct gort_ctx *make(struct m *m, struct gort_ctx *from)
+static struct gort_ctx *make(struct m *m, struct gort_ctx *from, bool ends, int64_t deadline)
 {
-	struct gort_ctx *c = mem_alloc(cache_of(m), sizeof *c);
+	int64_t above = from ? from->deadline : GORT_FOREVER;
+	bool timed = deadline < above;
+	struct gort_ctx *c = mem_alloc(cache_of(m), size_of(ends, timed));
 
 	if (!c)
 		return NULL;
-	*c = (struct gort_ctx){
-		.refs = 1,
-		.holds = 1,
-		.from = retain(from),
-		.root = from ? from->root : NULL,
-		.deadline = from ? from->deadline : GORT_FOREVER,
-		.set = { .lock = LOCK_INIT(RANK_OBJECT) },
-	};
+	c->refs = c->holds = 1;
+	c->armed = 0;
+	c->ends = ends;
+	c->timed = timed;
+	c->from = retain(from);
+	c->root = from ? from->root : NULL;
+	c->deadline = timed ? deadline : above;
+	c->key = NULL;
+	c->value = NULL;
+	c->state = 0;
+	if (ends) {
+		c->done = NULL;
+		c->self = (struct ctx_member){ .kind = MEMBER_CTX };
+		c->set = (struct ctx_set){ .lock = LOCK_INIT(RANK_OBJECT) };
+		c->more = NULL;
+	}
 	return c;
 }
 
 struct gort_ctx *gort__ctx_new(struct m *m, struct gort_ctx *from, int64_t deadline)
 {
-	struct gort_ctx *c = make(m, from);
-	int err;
+	struct gort_ctx *c = make(m, from, true, deadline);
 
 	if (!c)
 		return NULL;
-	c->ends = true;
-	c->self.kind = MEMBER_CTX;
-	c->timed = deadline < c->deadline;
-	if (c->timed)
-		c->deadline = deadline;
-	err = c->root ? join(m, c->root, &c->self) : 0;
-	if (err < 0)
+	if (c->root && join(m, c->root, &c->self) < 0)
 		mark(c, load_relaxed(&c->root->state));
 	c->root = c;
 	if (unlikely(!arm(m, c))) {
@@ -472,7 +507,7 @@ GORT_API gort_ctx *gort_ctx_with_value(gort_ctx *parent, const void *key, void *
 	struct gort_ctx *from = gort__ctx_inside(parent, "gort_ctx_with_value"), *c;
 	struct m *m = rt_enter();
 
-	c = make(m, from);
+	c = make(m, from, false, GORT_FOREVER);
 	if (c) {
 		c->key = key;
 		c->value = value;
@@ -486,7 +521,7 @@ GORT_API gort_ctx *gort_ctx_without_cancel(gort_ctx *parent)
 	struct gort_ctx *from = gort__ctx_inside(parent, "gort_ctx_without_cancel"), *c;
 	struct m *m = rt_enter();
 
-	c = make(m, from);
+	c = make(m, from, false, GORT_FOREVER);
 	if (c) {
 		c->root = NULL;
 		c->deadline = GORT_FOREVER;
@@ -562,33 +597,43 @@ GORT_API void *gort_ctx_value(gort_ctx *ctx, const void *key)
 	return NULL;
 }
 
-/* Made when it is first asked for; closed by the end, which looks for it under the same lock after it has
- * stored state. */
+/* Closed by the end, which looks for it under the same lock after it has stored state. */
+static struct gort_chan *make_done(struct m *m, struct gort_ctx *c)
+{
+	struct gort_chan *own = gort__chan_make(m, 0, 0), *done;
+
+	lock_acquire(&c->set.lock);
+	done = load_relaxed(&c->done);
+	if (!done) {
+		if (own)
+			own->done_of = c;
+		store_release(&c->done, done = own);
+	}
+	lock_release(&c->set.lock);
+	if (done != own)
+		gort__chan_release(m, own);
+	else if (own && look(m, c))
+		gort__chan_close(m, own);
+	return done;
+}
+
+/* Made when it is first asked for. */
 GORT_API gort_chan *gort_ctx_done(gort_ctx *ctx)
 {
 	struct gort_ctx *c = gort__ctx_inside(ctx, "gort_ctx_done");
-	struct gort_chan *done = NULL, *new;
+	struct gort_chan *done;
 	struct m *m;
 
 	c = c ? c->root : NULL;
 	if (!c)
 		return NULL;
-	if ((done = load_acquire(&c->done)) != NULL)
+	done = load_acquire(&c->done);
+	if (done && likely(c->deadline == GORT_FOREVER))
 		return done;
 	m = rt_enter();
-	new = gort__chan_make(m, 0, 0);
-	lock_acquire(&c->set.lock);
-	done = load_relaxed(&c->done);
-	if (!done) {
-		if (new)
-			new->done_of = c;
-		store_release(&c->done, done = new);
-	}
-	lock_release(&c->set.lock);
-	if (done != new)
-		gort__chan_release(m, new);
-	else if (new &&look(m, c))
-		gort__chan_close(m, new);
+	arm_all(m, c);
+	if (!done)
+		done = make_done(m, c);
 	rt_leave(m);
 	return done;
 }
@@ -619,6 +664,7 @@ GORT_API gort_after *gort_ctx_after_func(gort_ctx *ctx, gort_func fn, void *arg)
 	if (!a->ctx)
 		goto out;
 	add_relaxed(&a->ctx->holds, 1);
+	arm_all(m, a->ctx);
 	look(m, a->ctx);
 	if (join(m, a->ctx, &a->member) < 0)
 		gort__g_start(m, a->g);

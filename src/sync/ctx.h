@@ -11,25 +11,23 @@ struct ctx_set {
 	struct ctx_member *first; /* lock */
 };
 
+/* One that cannot end by itself is cut off before done; one with a deadline of its own is a timed_ctx. */
 struct gort_ctx {
 	uint32_t refs;         /* atomic: handles, goroutines and guests under it, children */
 	uint32_t holds;        /* atomic: of its memory: refs as one, and each after_func */
+	uint32_t armed;        /* atomic, set under set.lock: the life that has its timer */
 	bool ends;             /* fixed: it can end by itself */
+	bool timed;            /* fixed: the deadline is its own */
 	struct gort_ctx *from; /* fixed, held: the parent; NULL: the background */
 	struct gort_ctx *root; /* fixed: who ends it: itself, or the nearest above that can; NULL */
 	int64_t deadline;      /* fixed: the earliest on the way up, without_cancel apart */
-	bool timed;            /* fixed: the deadline is its own */
 	const void *key;       /* fixed */
 	void *value;           /* fixed */
-	/* Of one that ends. */
-	uint64_t state;         /* atomic: 0, or error and cause; CAS once */
+	uint64_t state;        /* atomic: 0, or error and cause; CAS once */
 	struct gort_chan *done; /* atomic, set once under set.lock */
-	struct ctx_member self; /* in the set of the next one above that ends */
+	struct ctx_member self; /* in the set of who ends above it; then in an end's list */
 	struct ctx_set set;     /* of who ends with it ... */
 	struct ctx_set *more;   /* atomic, set once: SHARDS, when set is contended */
-	uint32_t armed;         /* atomic: 0, 1: being armed, 2: work is a timer's */
-	struct timer_work work;
-	struct gort_ctx *next; /* of the end that goes through here */
 };
 
 /* For callers between rt_enter and rt_leave; NULL is the background. */

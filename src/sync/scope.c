@@ -12,6 +12,7 @@
  * Callers: goroutines and guests.
  */
 #include "sync/task.h"
+#include "sync/wake.h"
 
 #include <errno.h>
 
@@ -28,7 +29,7 @@ struct gort_scope {
 GORT_API gort_scope *gort_scope_open(int limit)
 {
 	struct m *m = rt_enter();
-	struct gort_scope *s = mem_alloc(cache_of(m), sizeof *s);
+	struct gort_scope *s = gort__may_start(m) ? mem_alloc(cache_of(m), sizeof *s) : NULL;
 
 	if (s) {
 		*s = (struct gort_scope){ .lock = LOCK_INIT(RANK_OBJECT),
@@ -46,15 +47,18 @@ GORT_API gort_scope *gort_scope_open(int limit)
 
 /* ---- places ---------------------------------------------------------------------------------------- */
 
+/* With the lock, which it releases before it wakes anyone: who has waited may free s (rule 1). */
 static void end_all(struct m *m, struct gort_scope *s, struct waitq *q, int status)
 {
-	struct glist woken = { 0 };
+	struct waitq told = { 0 };
 	struct waiter *w;
 
-	while ((w = waitq_claim(q)) != NULL)
-		waiter_end(w, status, &woken);
+	while ((w = waitq_claim(q)) != NULL) {
+		w->status = status;
+		waitq_push(&told, w);
+	}
 	lock_release(&s->lock);
-	gort__ready_list(m, &woken);
+	wake_told(m, &told);
 }
 
 /* Rules 1 and 2. */

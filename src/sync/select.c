@@ -271,20 +271,48 @@ static returns_by_jump int wait_once(struct m *m, struct choice *c)
 	return (int)time;
 }
 
+/* Where no runtime runs, nobody but a guest itself sees that the deadline of a context has passed whose
+ * done channel it waits for. */
+static int64_t earliest_done(const gort_case *cases, size_t n)
+{
+	int64_t first = GORT_FOREVER, ends;
+
+	for (size_t i = 0; i < n; i++) {
+		if (cases[i].op != GORT_OP_RECV || !cases[i].chan || !cases[i].chan->done_of)
+			continue;
+		ends = gort__ctx_deadline(cases[i].chan->done_of);
+		first = ends < first ? ends : first;
+	}
+	return first;
+}
+
+static void look_at_done(const gort_case *cases, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (cases[i].op == GORT_OP_RECV && cases[i].chan && cases[i].chan->done_of)
+			gort__ctx_err(NULL, cases[i].chan->done_of);
+}
+
 static returns_by_jump int wait_for_one(gort_case *cases, size_t n, int64_t deadline)
 {
 	struct m *m = m_self();
 	struct choice c = { .cases = cases, .n = n, .deadline = gort__wait_bounded(m, deadline) };
 	struct waiter few[n > 0 && n <= WAITING_FEW ? n : 1];
 	size_t size = n * sizeof c.nodes[0];
+	int64_t done = m ? GORT_FOREVER : earliest_done(cases, n);
 	int i;
 
 	c.nodes = n <= WAITING_FEW ? few : mem_alloc(cache_of(m), size);
 	if (!c.nodes)
 		return -ENOMEM;
+	c.deadline = done < c.deadline ? done : c.deadline;
 	do {
 		i = wait_once(m, &c);
 		m = m_self();
+		if (i == -ETIMEDOUT && done == c.deadline && deadline_passed(done)) {
+			look_at_done(cases, n); /* one of them is closed now */
+			i = -EAGAIN;
+		}
 		if (i == -EAGAIN)
 			i = try_all(m, cases, n);
 	} while (i == -EAGAIN);

@@ -142,7 +142,8 @@ GORT_API gort_task *gort_spawn(int (*fn)(void *arg), void *arg, const gort_attr 
 
 	if (!fn)
 		gort__misuse("gort_spawn", "no function");
-	if (likely(gort__running()) && likely(gort__attr_ok(a)))
+	if (likely(gort__running()) && likely(gort__attr_ok(a)) &&
+	    likely(a->ctx || gort__may_start(m)))
 		t = gort__task_new(m, fn, arg, a, parent_of(m, a));
 	if (likely(t != NULL))
 		gort__g_start(m, t->g);
@@ -201,16 +202,18 @@ GORT_API void gort_detach(gort_task *t)
 	rt_leave(m);
 }
 
-void gort__task_own_ctx(struct m *m, struct g *g)
+bool gort__task_own_ctx(struct m *m, struct g *g)
 {
 	struct gort_task *t = g->task;
 	struct lock *lot = gort__lot_lock(t);
-	struct gort_ctx *c =
-		t->ctx || t->scope ? NULL : gort__ctx_new(m, g->under.ctx, GORT_FOREVER);
+	struct gort_ctx *c;
 	int cause;
 
+	if (t->ctx || t->scope)
+		return true; /* a member's is the scope's */
+	c = gort__ctx_new(m, g->under.ctx, GORT_FOREVER);
 	if (!c)
-		return; /* it is there, or has to be the scope's; or memory is out: the spawner's, then */
+		return false; /* it goes on under its spawner's */
 	lock_acquire(lot);
 	t->ctx = c;
 	cause = t->cause;
@@ -218,6 +221,7 @@ void gort__task_own_ctx(struct m *m, struct g *g)
 	if (cause)
 		gort__ctx_cancel(m, c, cause);
 	gort__under_change(m, &g->under, &g->waits, c);
+	return true;
 }
 
 /* Its goroutine has no context of its own yet, and cannot end while the lot's lock is held. True: it must
