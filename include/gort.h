@@ -55,7 +55,7 @@ int *gort_errno_location(void);
 #define GORT_NOW INT64_MIN
 #define GORT_FOREVER INT64_MAX
 
-int64_t gort_now(void);            /* CLOCK_MONOTONIC */
+int64_t gort_now(void);            /* CLOCK_MONOTONIC, or a test bubble's clock */
 int64_t gort_in(int64_t duration); /* deadline that far away, saturating; never GORT_NOW */
 
 /* Park the goroutine (a plain thread sleeps) for a duration or until a deadline. <= 0, or a
@@ -455,6 +455,18 @@ void gort_timer_release(gort_timer *t); /* stops it, too; also after the runtime
  * NULL as gort_timer_start. Where the same wait comes again and again, GORT_CASE_TIME, or a timer
  * and gort_timer_reset, are cheaper. */
 gort_chan *gort_after_chan(int64_t duration);
+
+/* ---- tests with a clock of their own ------------------------------------------------ */
+
+/* Run fn(arg) and all that it starts in a bubble: gort_now() starts at 0, stands still while any of them
+ * can go on, and jumps to the next timer when every goroutine of the bubble waits on something of the
+ * bubble: a channel, select, time, cond, wait group, semaphore, scope or task made in it; not a mutex, a
+ * file, a blocking call. fn starts under the background context. Blocks. Gives fn's result (0 after goexit,
+ * -EOWNERDEAD after a panic) once all have ended, time going on till then; -EDEADLK if all wait and no
+ * timer is left (who waits for what is printed, and they never run again); -EPERM on a plain thread;
+ * -ENOMEM. Objects made in a bubble are for the bubble. */
+int gort_bubble(int (*fn)(void *arg), void *arg);
+void gort_bubble_wait(void); /* until all others of the bubble wait; one at a time */
 
 #ifdef __cplusplus
 }

@@ -56,7 +56,7 @@ static void guest_takes_turns(void *arg)
 
 static int zero = 0, one = 1;
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(two_take_turns)
 {
 	CHECK_EQ(gort_waitgroup_go(&group, take_turns, &zero), 0);
@@ -107,6 +107,7 @@ static void line_up(int from, int to)
 	}
 }
 
+// variants: bubble
 TEST(signals_go_to_those_who_have_waited_longest)
 {
 	gort_maxprocs(1);
@@ -129,6 +130,7 @@ TEST(signals_go_to_those_who_have_waited_longest)
 	gort_waitgroup_wait(&group);
 }
 
+// variants: bubble
 TEST(broadcast_wakes_all_in_their_order)
 {
 	enum { N = 600 }; /* several batches */
@@ -159,7 +161,7 @@ static void wait_again(void *arg)
 	gort_mutex_unlock(&mutex);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(broadcast_wakes_nobody_twice)
 {
 	enum { N = 1000, ROUNDS = 5 };
@@ -235,7 +237,7 @@ TEST(mutex_goes_to_one_who_waits_for_it)
 }
 
 /* The same bucket for both, which the layout above may not give. */
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(mutex_and_cond_in_one_bucket)
 {
 	enum { N = 4096 };
@@ -278,7 +280,7 @@ static void check_until(void *arg)
 	gort_mutex_unlock(&mutex);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(wait_until_times_out_with_the_mutex)
 {
 	check_until(NULL);
@@ -400,7 +402,7 @@ static void wait_patiently(void *arg)
 }
 
 /* A signal at the time when the first one's deadline passes: one of the two gets it. */
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(signal_at_the_deadline_is_not_lost)
 {
 	for (int i = 0; i < SCALE(500); i++) {
@@ -534,7 +536,7 @@ static void happen(void *arg)
 	gort_mutex_unlock(&e->lock);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(freed_as_soon_as_it_has_happened)
 {
 	for (int i = 0; i < SCALE(5000); i++) {

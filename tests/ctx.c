@@ -242,7 +242,7 @@ static void count_run(void *arg)
 }
 
 /* Nobody looks: the done channels of it and of one below close, and functions run. */
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(deadline_ends_it_by_itself)
 {
 	int64_t deadline = gort_in(5 * GORT_MS);
@@ -269,6 +269,7 @@ static void wait_for_done(void *ctx)
 	check_ended(ctx, -ETIMEDOUT, -ETIMEDOUT);
 }
 
+// variants: bubble
 TEST(deadline_ends_it_for_a_guest_at_its_done_channel)
 {
 	gort_ctx *ctx = make_until(background(), gort_in(5 * GORT_MS));
@@ -315,7 +316,7 @@ TEST_PLAIN(deadline_outlives_the_runtime)
 }
 
 /* The deadline, a cancellation and the last release come at once. */
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(deadline_races_with_other_ends)
 {
 	for (int i = 0; i < SCALE(3000); i++) {
@@ -341,7 +342,7 @@ TEST(deadline_races_with_other_ends)
 }
 
 /* A deadline that will not come leaves nothing behind. */
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(deadlines_that_are_not_reached_leave_nothing)
 {
 	uint64_t before = 0;
@@ -459,7 +460,7 @@ static void ask_for_done(void *arg)
 	CHECK_EQ(k.status, -EPIPE);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(done_asked_for_by_many_while_it_ends)
 {
 	for (int i = 0; i < SCALE(2000); i++) {
@@ -542,6 +543,7 @@ static int chain(void *arg)
 	return 7;
 }
 
+// variants: bubble
 TEST(chain_of_a_hundred_thousand)
 {
 	for (int i = 0; i < 2; i++) {
@@ -571,7 +573,7 @@ static void end_tree(int n)
 	free(all);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(tree_of_a_hundred_thousand)
 {
 	const int n = SCALE(100000);
@@ -583,7 +585,7 @@ TEST(tree_of_a_hundred_thousand)
 }
 
 /* A long-lived parent and children that come and go: memory does not grow. */
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(million_children_leave_no_trace_in_their_parent)
 {
 	const int batch = SCALE(100000);
@@ -667,7 +669,7 @@ static void drop(void *ctx)
 	gort_ctx_release(ctx);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(children_released_while_their_parent_ends)
 {
 	gort_waitgroup all = { 0 };

@@ -37,7 +37,7 @@ static gort_after *after(gort_ctx *ctx, atomic_int *count)
 
 /* ---- functions at the end ---------------------------------------------------------------------------- */
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(function_runs_once_at_the_end)
 {
 	gort_ctx *ctx = make(), *value = gort_ctx_with_value(ctx, &ran, NULL);
@@ -60,6 +60,7 @@ TEST(function_runs_once_at_the_end)
 	gort_ctx_release(ctx);
 }
 
+// variants: bubble
 TEST(function_runs_at_once_after_the_end)
 {
 	gort_ctx *ctx = make(), *late = gort_ctx_with_deadline(ctx, GORT_NOW);
@@ -75,6 +76,7 @@ TEST(function_runs_at_once_after_the_end)
 	gort_ctx_release(ctx);
 }
 
+// variants: bubble
 TEST(function_runs_at_the_last_release)
 {
 	gort_ctx *ctx = make();
@@ -85,6 +87,7 @@ TEST(function_runs_at_the_last_release)
 	CHECK(!gort_ctx_after_stop(a));
 }
 
+// variants: bubble
 TEST(stopped_function_does_not_run)
 {
 	gort_ctx *ctx = make();
@@ -99,6 +102,7 @@ TEST(stopped_function_does_not_run)
 	gort_ctx_release(ctx);
 }
 
+// variants: bubble
 TEST(function_of_a_context_that_never_ends)
 {
 	gort_ctx *ctx = make(), *apart = gort_ctx_without_cancel(ctx);
@@ -121,6 +125,7 @@ static void stop_oneself(void *arg)
 	atomic_fetch_add(&ran, 1);
 }
 
+// variants: bubble
 TEST(function_stops_itself)
 {
 	gort_ctx *ctx = make();
@@ -135,7 +140,7 @@ TEST(function_stops_itself)
 }
 
 /* Each of very many. */
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(ten_thousand_functions)
 {
 	enum { N = SCALE(10000) };
@@ -235,6 +240,7 @@ TEST(stop_races_with_the_end)
 }
 
 /* Without memory for it there is none, and nothing is lost. */
+// variants: bubble
 TEST(functions_without_memory)
 {
 	gort_ctx *ctx = make();

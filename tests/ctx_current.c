@@ -111,6 +111,7 @@ static void starts_under_nothing(void *arg)
 	gort_waitgroup_done(arg);
 }
 
+// variants: bubble
 TEST(goroutines_started_after_leaving_inherit_nothing)
 {
 	gort_waitgroup all = { 0 };
@@ -147,7 +148,7 @@ static int is_below_the_background(void *arg)
 }
 
 /* A task has one of its own, below the current one or attr's. */
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(tasks_have_a_context_of_their_own)
 {
 	gort_ctx *ctx = gort_ctx_with_value(background(), &family, &never), *before;
@@ -200,7 +201,7 @@ static void nest(void *arg)
 	gort_ctx_release(c);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(enter_and_leave_nest)
 {
 	never = gort_chan_make(0, 0);
@@ -237,6 +238,7 @@ static void hold(void *arg)
 	gort_chan_release(done);
 }
 
+// variants: bubble
 TEST(context_is_held_from_enter_to_leave)
 {
 	hold(NULL);
@@ -314,7 +316,7 @@ static void end_thread_inside(void *ctx)
 	CHECK_EQ(gort_chan_recv_until(never, NULL, gort_in(10 * GORT_US)), -ETIMEDOUT);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(threads_end_inside_a_context)
 {
 	never = gort_chan_make(0, 0);
@@ -351,7 +353,7 @@ static void wait_inside(void *ctx)
 	gort_ctx_leave(before);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(many_guests_under_one_context)
 {
 	enum { N = SCALE(100) };
@@ -399,7 +401,7 @@ static void has_none(void *arg)
 	CHECK_EQ(gort_chan_send(arg, NULL), 0);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(deadline_of_ones_own)
 {
 	gort_chan *told = gort_chan_make(0, 0);
@@ -429,6 +431,7 @@ static void set_and_end(void *arg)
 	gort_waitgroup_done(arg);
 }
 
+// variants: bubble
 TEST(deadline_of_ones_own_ends_with_its_goroutine)
 {
 	gort_waitgroup all = { 0 };
@@ -466,6 +469,7 @@ static void earlier_of_two(void *arg)
 	gort_ctx_release(ctx);
 }
 
+// variants: bubble
 TEST(deadline_of_ones_own_beside_a_context)
 {
 	never = gort_chan_make(0, 0);

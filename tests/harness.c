@@ -172,12 +172,23 @@ static int descriptors(bool name_them)
 	return n;
 }
 
+static int bubble_body(void *arg)
+{
+	const struct test_case *c = arg;
+
+	c->body();
+	return 0;
+}
+
 static int goroutine_body(void *arg)
 {
 	const struct test_case *c = arg;
 	int64_t end;
 
-	c->body();
+	if (getenv("GORT_TEST_BUBBLE"))
+		CHECK_EQ(gort_bubble(bubble_body, arg), 0);
+	else
+		c->body();
 	/* One that has done its work may still be about to end. */
 	end = gort_in(10 * GORT_SEC);
 	while (gort_count() > 1 && !goroutines_may_stay) {

@@ -9,6 +9,7 @@
  *
  * Lines right before a TEST, one each:
  *     // variants: maxprocs    it runs with GORT_MAXPROCS 1, 2 and 8 as subject.case@1, @2, @8
+ *     // variants: bubble      it also runs in a bubble as subject.case@bubble: all clocks are exact
  *     // label: full           a long one: only `./dev ci --full` runs it
  *     // isolate               alone on the machine
  *     // not: valgrind qemu    not a test of such builds: asan, tsan, valgrind, qemu. For what they

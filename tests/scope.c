@@ -143,7 +143,7 @@ TEST(close_waits_for_all)
 	guest_join(g);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(first_failure_ends_the_others)
 {
 	begin();
@@ -159,6 +159,7 @@ TEST(first_failure_ends_the_others)
 	end();
 }
 
+// variants: bubble
 TEST(first_of_several_failures_is_told)
 {
 	gort_scope *s = open_scope(0);
@@ -175,6 +176,7 @@ TEST(first_of_several_failures_is_told)
 }
 
 /* Positive results are no failures. */
+// variants: bubble
 TEST(only_negative_results_count)
 {
 	gort_scope *s = open_scope(0);
@@ -273,6 +275,7 @@ TEST(limit_holds)
 	}
 }
 
+// variants: bubble
 TEST(try_go_gives_eagain_at_the_limit)
 {
 	gort_scope *s = open_scope(2), *all = open_scope(-1);
@@ -307,6 +310,7 @@ static void wait_for_place(void *arg)
 	go(shared, take_number, (intptr_t)arg);
 }
 
+// variants: bubble
 TEST(places_are_given_in_order)
 {
 	begin();
@@ -335,7 +339,7 @@ static void refused(void *arg)
 	CHECK_EQ(gort_scope_spawn(s, give, NULL, NULL), -ECANCELED);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(no_place_in_a_cancelled_scope)
 {
 	begin();
@@ -374,7 +378,7 @@ static int grow(void *arg)
 	return leave(0);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(members_add_members)
 {
 	shared = open_scope(0);
@@ -403,7 +407,7 @@ static int try_grow(void *arg)
 	return leave(0);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(members_try_to_add_members_under_a_limit)
 {
 	shared = open_scope(4);
@@ -425,6 +429,7 @@ static int see_copy(void *arg)
 	return deep[*(unsigned char *)arg] == 1 ? 0 : -EIO;
 }
 
+// variants: bubble
 TEST(spawn_with_attributes)
 {
 	gort_scope *s = open_scope(0);
@@ -452,7 +457,7 @@ static int look_at_context(void *arg)
 	return 0;
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(members_are_under_the_scopes_context)
 {
 	gort_ctx *top = gort_ctx_with_cancel(gort_ctx_background());
@@ -477,6 +482,7 @@ TEST(members_are_under_the_scopes_context)
 }
 
 /* One that lives on elsewhere ends with the scope's close. */
+// variants: bubble
 TEST(context_ends_with_the_scope)
 {
 	gort_scope *s = open_scope(0);
@@ -492,7 +498,7 @@ TEST(context_ends_with_the_scope)
 
 /* ---- cancellation, deadlines, grace ---------------------------------------------------------------------- */
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(cancel_has_the_cause)
 {
 	gort_scope *s = open_scope(0);
@@ -584,6 +590,7 @@ TEST(close_under_a_context_that_ends)
 }
 
 /* It tells of its caller's end only if it had to wait. */
+// variants: bubble
 TEST(close_without_a_wait_under_a_context_that_has_ended)
 {
 	gort_ctx *ctx = gort_ctx_with_cancel(gort_ctx_background());
@@ -602,7 +609,7 @@ TEST(close_without_a_wait_under_a_context_that_has_ended)
 	gort_ctx_release(ctx);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(wait_until_gives_a_time_of_grace)
 {
 	gort_scope *s = open_scope(0);
@@ -636,7 +643,7 @@ static int opens_one(void *arg)
 	return gort_scope_close(s);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(scopes_in_scopes_end_from_the_outside)
 {
 	begin();
@@ -669,6 +676,7 @@ static int swallows(void *arg)
 	return 0;
 }
 
+// variants: bubble
 TEST(inner_failure_ends_the_inner_scope)
 {
 	gort_scope *s = open_scope(0);
@@ -681,7 +689,7 @@ TEST(inner_failure_ends_the_inner_scope)
 
 /* ---- many --------------------------------------------------------------------------------------------------- */
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(hundred_thousand_members_and_scopes_in_flat_memory)
 {
 	uint64_t memory = 0;

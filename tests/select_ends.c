@@ -55,7 +55,7 @@ static void times_pass(int how)
 	gort_chan_release(c);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(times)
 {
 	check_both(times_pass, 1);
@@ -119,7 +119,7 @@ static void ticks(int how)
 	gort_chan_release(c);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(ticks_of_a_timer)
 {
 	check_both(ticks, 2);
@@ -150,7 +150,7 @@ static void task_that_has_ended(int how)
 	CHECK_EQ(result, 42);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(task_that_has_ended_is_ready)
 {
 	check_both(task_that_has_ended, 1);
@@ -224,7 +224,7 @@ static void task_that_loses(int how)
 	gort_chan_release(c);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(task_that_ends_too_late)
 {
 	check_both(task_that_loses, 2);
@@ -239,6 +239,7 @@ static int wait_for_oneself(void *arg)
 	return select1(GORT_CASE_TASK(own), gort_in(GORT_MS));
 }
 
+// variants: bubble
 TEST(own_task_is_not_ready)
 {
 	gort_chan *c = make(1);
@@ -362,7 +363,7 @@ static void deadline_of_ones_own(int how)
 	gort_chan_release(ready);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(deadline_of_ones_own_is_no_case)
 {
 	check_both(deadline_of_ones_own, 1);
@@ -396,7 +397,7 @@ TEST_PLAIN(deadline_of_a_context_is_no_case_without_a_runtime)
 	deadline_of_a_context(0);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(deadline_of_a_context_is_no_case)
 {
 	check_both(deadline_of_a_context, 1);
@@ -444,7 +445,7 @@ static void done_as_a_case(int how)
 	gort_chan_release(c);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(end_of_a_context_as_a_case)
 {
 	check_both(done_as_a_case, 2);

@@ -59,6 +59,7 @@ TEST_PLAIN(numbers)
 	check_holds(&sem, 0); /* the zero value */
 }
 
+// variants: bubble
 TEST(numbers_on_goroutines)
 {
 	check_numbers(NULL);
@@ -78,7 +79,7 @@ static void check_until(void *arg)
 	check_holds(&sem, 0);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(acquire_until_times_out)
 {
 	check_until(NULL);
@@ -120,6 +121,7 @@ static void let_run(void)
 		gort_yield();
 }
 
+// variants: bubble
 TEST(who_asks_for_much_is_not_overtaken)
 {
 	static struct request r[] = { { 0, 1, 0 }, { 1, 5, 0 }, { 2, 1, 0 }, { 3, 2, 0 } };
@@ -142,6 +144,7 @@ TEST(who_asks_for_much_is_not_overtaken)
 	check_holds(&sem, 1);
 }
 
+// variants: bubble
 TEST(one_that_gives_up_lets_others_through)
 {
 	struct request big = { 0, 100, 0 };
@@ -191,7 +194,7 @@ static void acquire_one(void *arg)
 }
 
 /* More than are woken at once. */
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(one_release_wakes_a_crowd)
 {
 	const int n = SCALE(3000);
@@ -231,7 +234,7 @@ static void acquire_until_canceled(void *arg)
 	gort_ctx_leave(before);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(contexts_end_waits)
 {
 	gort_ctx *ctx = gort_ctx_with_cancel(gort_ctx_background());
@@ -341,7 +344,7 @@ static void pass_quickly(void *arg)
 	}
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(short_stays)
 {
 	int n = SCALE(20000);

@@ -74,7 +74,7 @@ static int looks_then_waits(void *arg)
 /* With a context of its own when it is cancelled, or without. */
 static int (*const kinds[])(void *arg) = { waits_twice, looks_then_waits };
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(before_it_starts)
 {
 	int cause = -EIO;
@@ -92,7 +92,7 @@ TEST(before_it_starts)
 	end();
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(while_it_waits)
 {
 	int cause = -ECANCELED;
@@ -168,6 +168,7 @@ static int cancels_itself(void *arg)
 	return 8;
 }
 
+// variants: bubble
 TEST(by_itself)
 {
 	gort_chan *c = gort_chan_make(sizeof(gort_task *), 1);
@@ -276,7 +277,7 @@ TEST(those_below_one_that_is_joined_live_on)
 	end();
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(those_above_and_beside_it_live_on)
 {
 	gort_ctx *ctx = gort_ctx_with_cancel(gort_ctx_background());
@@ -321,7 +322,7 @@ static int enters_another(void *arg)
 	return 9;
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(while_it_is_under_another_context)
 {
 	gort_task *t;
@@ -445,6 +446,7 @@ static int looks_without_memory(void *arg)
 	return 3;
 }
 
+// variants: bubble
 TEST(of_one_that_had_no_memory_for_its_context)
 {
 	gort_task *t;
@@ -478,6 +480,7 @@ static int starts_without_memory(void *arg)
 }
 
 /* Whoever it could start must end with it. */
+// variants: bubble
 TEST(of_those_below_one_without_memory)
 {
 	gort_task *t;

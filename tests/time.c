@@ -74,7 +74,7 @@ static void check_sleeps(void *arg)
 	}
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(sleep_never_ends_early)
 {
 	gort_waitgroup group = { 0 };
@@ -94,6 +94,7 @@ TEST_PLAIN(sleep_on_a_plain_thread_needs_no_runtime)
 	CHECK_EQ(gort_sleep_until(0), 0);
 }
 
+// variants: bubble
 TEST(sleep_on_a_guest)
 {
 	on_guest(check_sleeps, NULL);
@@ -148,6 +149,7 @@ TEST_PLAIN(sleep_on_a_plain_thread_is_not_cut_short_by_signals)
 	with_signals(sleep_under_signals);
 }
 
+// variants: bubble
 TEST(sleep_of_a_goroutine_is_not_cut_short_by_signals)
 {
 	with_signals(sleep_under_signals);
@@ -230,7 +232,7 @@ static void sleep_until_arg(void *arg)
 }
 
 /* Equal ones, ascending ones, descending ones, past ones, in one heap. */
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(thousands_sleep_at_once)
 {
 	const int n = SCALE(8000);

@@ -228,6 +228,7 @@ static void spoil_control(void *arg)
 }
 
 /* On one P, g0 comes after the one who rounds upward. */
+// variants: bubble
 TEST(a_function_starts_with_the_rounding_of_who_started_its_timer)
 {
 	gort_timer *t[2];
@@ -266,7 +267,7 @@ static void stop_pending(void *arg)
 	gort_timer_release(f);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(what_is_stopped_does_not_come)
 {
 	on_both(stop_pending);
@@ -411,7 +412,7 @@ TEST(periods_keep_their_phase)
 }
 
 /* One that is counted from the tick before would follow it by a whole period, or more. */
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(a_late_tick_does_not_move_those_that_follow)
 {
 	const int64_t period = 10 * GORT_MS;
@@ -430,7 +431,7 @@ TEST(a_late_tick_does_not_move_those_that_follow)
 }
 
 /* Had the oldest stayed, it would be nine periods old. */
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(who_is_slow_gets_the_latest_tick)
 {
 	const int64_t period = GORT_MS;
@@ -449,6 +450,7 @@ TEST(who_is_slow_gets_the_latest_tick)
 }
 
 /* There is no phase that GORT_NOW could mean but that of now. */
+// variants: bubble
 TEST(a_period_from_now_is_counted_from_now)
 {
 	const int64_t period = 3 * GORT_MS;
@@ -485,6 +487,7 @@ static void far_phases(void *arg)
 	}
 }
 
+// variants: bubble
 TEST(phases_from_the_far_past_and_endless_periods)
 {
 	far_phases(NULL);
@@ -507,7 +510,7 @@ TEST(a_function_runs_every_period_until_it_is_stopped)
 	gort_timer_release(t);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(without_a_period_a_function_runs_once)
 {
 	gort_timer *t = start(gort_in(GORT_MS), -GORT_MS, count_one, NULL);
@@ -564,14 +567,14 @@ static void outlive(void *arg)
 	gort_chan_release(c);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(a_channel_may_outlive_its_timer)
 {
 	outlive(NULL);
 	outlive(&fired);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(a_closed_channel_gets_no_tick)
 {
 	gort_timer *t = start(gort_in(GORT_MS), GORT_MS, NULL, NULL);
@@ -623,7 +626,7 @@ static void released_early(void *arg)
 	}
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(after_channels_that_are_released_early_leave_nothing)
 {
 	size_t before;
@@ -681,14 +684,14 @@ static void many_timers(int n)
 	free(all);
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(thousands_fire_once_unless_they_are_stopped)
 {
 	many_timers(SCALE(30000));
 }
 
 /* A moved timer leaves a dead entry; they are cleared away. */
-// variants: maxprocs
+// variants: maxprocs bubble
 TEST(timers_that_are_moved_again_and_again_use_flat_memory)
 {
 	enum { FEW = 100 };
@@ -770,7 +773,7 @@ static void run_heap(void)
 	struct due due = { .now = heap.now };
 
 	heap.last = INT64_MIN;
-	gort__timers_run(heap.p, &due);
+	gort__timers_run(&heap.p->timers, &due);
 	CHECK(earliest_pending() > heap.now);
 	CHECK(heap.p->timers.next >= earliest_pending());
 	CHECK_EQ(heap.p->timers.live, heap.count);
@@ -783,7 +786,7 @@ TEST_PLAIN(the_heap_agrees_with_a_list)
 
 	heap.p = os_map(sizeof *heap.p);
 	CHECK(heap.p != NULL);
-	heap.p->timers.next = OS_FOREVER;
+	gort__timers_init(&heap.p->timers, heap.p);
 	heap.m.p = heap.p;
 	for (int round = 0; round < SCALE(300); round++) {
 		uint32_t few = next_random(&random) % 3 ? 20 : NODES;
@@ -798,7 +801,7 @@ TEST_PLAIN(the_heap_agrees_with_a_list)
 	run_heap();
 	CHECK_EQ(heap.count, 0);
 	CHECK_EQ(heap.p->timers.next, OS_FOREVER);
-	gort__timers_free(heap.p);
+	gort__timers_free(&heap.p->timers);
 	mem_cache_flush(&heap.p->cache);
 	os_unmap(heap.p, sizeof *heap.p);
 }
@@ -973,6 +976,7 @@ static void start_without_memory(void *arg)
 	}
 }
 
+// variants: bubble
 TEST(start_without_memory_gives_null)
 {
 	on_guest(start_without_memory, NULL);
@@ -1013,7 +1017,7 @@ static int use_up_goroutines(void)
 	return n;
 }
 
-// variants: maxprocs
+// variants: maxprocs bubble
 // not: asan tsan valgrind qemu
 TEST(functions_are_late_but_not_lost_without_memory_for_goroutines)
 {

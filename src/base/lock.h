@@ -27,16 +27,18 @@
 #include "base/base.h"
 
 enum lock_rank {
-	RANK_NONE,   /* not checked */
-	RANK_RUN,    /* starting and stopping the runtime */
-	RANK_TICKER, /* a timer that users have, over its channel's */
-	RANK_OBJECT, /* channels and whatever else goroutines wait on */
-	RANK_LOT,    /* a bucket of the parking lot */
-	RANK_TIMERS, /* a P's timer heap */
-	RANK_SCHED,  /* idle lists, global queue */
-	RANK_STACKS, /* shared stacks */
-	RANK_KEYS,   /* the table of goroutine-local keys */
-	RANK_ALLOC,  /* the allocator's central lists: may be taken under everything else */
+	RANK_NONE,    /* not checked */
+	RANK_RUN,     /* starting and stopping the runtime */
+	RANK_TICKER,  /* a timer that users have, over its channel's */
+	RANK_OBJECT,  /* channels and whatever else goroutines wait on */
+	RANK_LOT,     /* a bucket of the parking lot */
+	RANK_BUBBLES, /* the list of all bubbles */
+	RANK_BUBBLE,  /* a bubble */
+	RANK_TIMERS,  /* a P's timer heap */
+	RANK_SCHED,   /* idle lists, global queue */
+	RANK_STACKS,  /* shared stacks */
+	RANK_KEYS,    /* the table of goroutine-local keys */
+	RANK_ALLOC,   /* the allocator's central lists: may be taken under everything else */
 };
 
 struct lock {

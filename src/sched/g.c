@@ -82,11 +82,15 @@ struct g *gort__g_new(struct m *m, gort_func fn, void *arg, size_t copy, size_t 
 	if (copy)
 		arg = place_copy(g, arg, copy);
 	begin(m, g, fn, arg, next_id(m), copy ? arg : (char *)g);
+	if (in_bubble(m))
+		gort__bubble_join(m->g->in.bubble, g);
 	return g;
 }
 
 void gort__g_unmake(struct m *m, struct g *g)
 {
+	if (unlikely(g->waits.bound & BOUND_BUBBLE))
+		gort__bubble_quit(m, g);
 	if (m)
 		store_release(&m->p->ended, m->p->ended + 1); /* as gort__g_exit */
 	else
@@ -149,7 +153,8 @@ GORT_API int gort_go(gort_func fn, void *arg)
 	struct p *p;
 	struct g *g;
 
-	if (unlikely(!m || load_relaxed(&m->stop) || !fn || m->g->waits.bound & BOUND_CTX))
+	if (unlikely(!m || load_relaxed(&m->stop) || !fn ||
+		     m->g->waits.bound & (BOUND_CTX | BOUND_BUBBLE)))
 		return go(fn, arg, 0);
 	p = m->p;
 	if (unlikely(!p->free_count || p->next_id == p->end_id))
@@ -193,6 +198,8 @@ _Noreturn void gort__g_finish(struct g *g)
 		gort__under_end(m_self(), &g->under);
 	if (g->task)
 		gort__task_end(g->task, g->local.panicked ? -EOWNERDEAD : 0);
+	if (unlikely(g->waits.bound & BOUND_BUBBLE))
+		gort__bubble_quit(m_self(), g);
 	if (unlikely(g->id == 1))
 		gort__main_ended(g);
 	gort__g_exit(g);

@@ -199,6 +199,7 @@ static bool keep_all(struct g *g)
 
 static void forget_ps(void)
 {
+	gort__bubbles_end(true);
 	store_relaxed(&sched.p_count, 0);
 	store_relaxed(&sched.procs, 0);
 	store_relaxed(&sched.idle_ps, 0);

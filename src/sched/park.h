@@ -197,7 +197,7 @@ int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t whe
 /* A call with this deadline must not wait. */
 static inline bool deadline_passed(int64_t deadline)
 {
-	return deadline != GORT_FOREVER && (deadline == GORT_NOW || deadline <= os_now());
+	return deadline != GORT_FOREVER && (deadline == GORT_NOW || deadline <= rt_now());
 }
 
 /* Wait for nobody: until the deadline (-ETIMEDOUT), or as gort__wait. */

@@ -160,7 +160,7 @@ static inline void make_ready(struct m *m, struct g *g)
 
 void gort__ready(struct m *m, struct g *g)
 {
-	g_set_state(g, G_RUNNABLE);
+	g_woken(g);
 	make_ready(m, g);
 }
 
@@ -188,6 +188,7 @@ void gort__ready_list(struct m *m, struct glist *list)
 /* A spawned goroutine. */
 void gort__g_start(struct m *m, struct g *g)
 {
+	g_starts(g);
 	if (likely(m != NULL) && likely(deque_push(&m->p->deque, g)))
 		work_queued(m->p, deque_len(&m->p->deque) > 1);
 	else
@@ -220,6 +221,16 @@ rare void gort__light_ended(struct m *m, struct g *g, struct lock *lock)
 		gort__ready(m, g);
 }
 
+/* A member of a bubble is counted off when all else is done: by then it may have been counted in again. */
+static rare void after_bubble(struct m *m)
+{
+	struct bubble *b = m->after_bubble;
+
+	m->after = m->after_inner;
+	after_switch(m);
+	gort__bubble_out(m, b);
+}
+
 /* What switch.h leaves to a call. */
 noinline void gort__after_switch_slow(struct m *m, enum after_kind kind)
 {
@@ -236,6 +247,9 @@ noinline void gort__after_switch_slow(struct m *m, enum after_kind kind)
 		break;
 	case AFTER_DEAD:
 		stack_put(m, g);
+		break;
+	case AFTER_BUBBLE:
+		after_bubble(m);
 		break;
 	case AFTER_LIGHT:
 	case AFTER_UNLOCK:
@@ -372,25 +386,27 @@ static struct g *global_take(struct p *p, uint32_t most)
 	return n ? batch[0] : NULL;
 }
 
-/* What is due in p's heap, in the order of their times. What is left over is due again at the next look. */
-static noinline bool run_due(struct m *m, struct p *p, int64_t now)
+/* What is due in a heap, in the order of their times. What is left over is due again at the next look. */
+noinline void gort__run_due(struct m *m, struct timer_heap *h, int64_t now)
 {
 	struct due due;
 
 	due.ready = (struct glist){ 0 };
 	due.now = now;
 	due.count = 0;
-	gort__timers_run(p, &due);
+	gort__timers_run(h, &due);
 	for (uint32_t i = 0; i < due.count; i++)
 		due.later[i]->run(m, due.later[i], &due);
 	gort__ready_list(m, &due.ready);
-	return p_has_work(m->p);
 }
 
 /* Run what is due in p's heap. True: goroutines were woken, into m's ring. */
 static inline bool run_timers(struct m *m, struct p *p, int64_t now)
 {
-	return unlikely(load_acquire(&p->timers.next) <= now) && run_due(m, p, now);
+	if (likely(load_acquire(&p->timers.next) > now))
+		return false;
+	gort__run_due(m, &p->timers, now);
+	return p_has_work(m->p);
 }
 
 static bool run_all_timers(struct m *m, int64_t now)

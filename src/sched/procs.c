@@ -70,8 +70,7 @@ static struct p *p_new(uint32_t id)
 		return NULL;
 	p->id = id;
 	p->ticks = TICKS;
-	p->timers.next = OS_FOREVER;
-	p->timers.lock = (struct lock)LOCK_INIT(RANK_TIMERS);
+	gort__timers_init(&p->timers, p);
 	if (!deque_init(&p->deque)) {
 		os_unmap(p, sizeof *p);
 		return NULL;
@@ -163,11 +162,12 @@ void gort__procs_free(void)
 {
 	uint32_t n = load_relaxed(&sched.p_count);
 
+	gort__bubbles_end(false);
 	for (uint32_t i = 0; i < n; i++) {
 		struct p *p = load_relaxed(&sched.all_p[i]);
 
 		deque_fini(&p->deque);
-		gort__timers_free(p);
+		gort__timers_free(&p->timers);
 		mem_cache_flush(&p->cache);
 		os_unmap(p, sizeof *p);
 		store_relaxed(&sched.all_p[i], NULL);

@@ -66,7 +66,9 @@ enum g_why {
 	WHY_JOIN,
 	WHY_SELECT,
 	WHY_SCOPE,
-	WHY_FOREVER
+	WHY_FOREVER,
+	WHY_BUBBLE,
+	WHY_OUTSIDE /* in a bubble: a select of which something is not the bubble's */
 };
 
 /* State of a G or guest that outlives no function of the user's: defers, tries, local values.
@@ -128,6 +130,8 @@ enum {
 	BOUND_DEADLINE = 2, /* it has a deadline of its own: local.deadline */
 	BOUND_WAITS = 3,    /* either: a wait may be ended from outside */
 	BOUND_CTX = 4,      /* it has a context other than the background */
+	BOUND_BUBBLE = 8,   /* it is in a bubble; fixed for one life */
+	BOUND_KEPT = BOUND_DEADLINE | BOUND_BUBBLE, /* whatever its context */
 };
 
 /* What ends with a context: see ctx.c. */
@@ -145,6 +149,13 @@ struct under {
 	struct gort_ctx *ctx; /* held; NULL: the background */
 	int64_t deadline;     /* its deadline, GORT_FOREVER: none */
 	struct ctx_member member;
+};
+
+/* See sync/bubble.c. */
+struct in_bubble {
+	struct bubble *bubble;
+	uint8_t state;         /* who makes it wait, start or run; IN_BUBBLE_* there */
+	struct g *next, *prev; /* the bubble's lock: its members */
 };
 
 struct g {
@@ -173,6 +184,7 @@ struct g {
 	char *low;           /* fixed: lowest usable byte of its stack */
 	uint32_t slot;       /* fixed: its place in the chunk */
 	struct fiber fiber;
+	struct in_bubble in;  /* BOUND_BUBBLE */
 	char name[NAME_SIZE]; /* owner; read by reports */
 	uint32_t row_count;   /* as next: see glist.h */
 	struct g *row[ROW];
@@ -202,7 +214,15 @@ static inline const char *g_label(const struct g *g, char label[LABEL_SIZE])
 #include "sched/glist.h"
 
 /* What whoever runs next on the M does first. */
-enum after_kind { AFTER_NOTHING, AFTER_UNLOCK, AFTER_LIGHT, AFTER_PARK, AFTER_YIELD, AFTER_DEAD };
+enum after_kind {
+	AFTER_NOTHING,
+	AFTER_UNLOCK,
+	AFTER_LIGHT,
+	AFTER_PARK,
+	AFTER_YIELD,
+	AFTER_DEAD,
+	AFTER_BUBBLE /* one of the first three, then more: after_inner */
+};
 
 struct m {
 	/* owner */
@@ -212,6 +232,8 @@ struct m {
 	enum after_kind after;
 	struct g *after_g;
 	struct lock *after_lock;
+	enum after_kind after_inner;
+	struct bubble *after_bubble;
 	void *g0_sp;      /* g0's stack from here down is free; resuming it ends the M */
 	bool spinning;    /* counted in sched.spinning */
 	bool called;      /* woken to look for work */
@@ -240,8 +262,8 @@ struct due;
 
 struct timer {
 	int64_t when;
-	struct p *p;   /* atomic: whose heap; changes under both heaps' locks */
-	uint32_t slot; /* in the heap's slots; TIMER_IDLE if in none */
+	struct timer_heap *heap; /* atomic: which; changes under both heaps' locks */
+	uint32_t slot;           /* in the heap's slots; TIMER_IDLE if in none */
 	uint32_t life; /* fixed: of a kept timer, the runtime's life that it belongs to; else 0 */
 	/* Called under the heap's lock, after removal; appends whom it woke to due->ready. */
 	void (*fire)(struct timer *t, struct due *due);
@@ -284,6 +306,7 @@ union timer_slot {
 
 struct timer_heap {
 	struct lock lock;
+	struct p *p;    /* fixed: whose; NULL: a bubble's */
 	uint32_t count; /* entries, dead ones too */
 	uint32_t live;
 	uint32_t kept; /* places of kept timers that are not in it just now */
@@ -435,10 +458,63 @@ static inline void g_set_state(struct g *g, enum g_state to)
 	store_relaxed(&g->state, (uint32_t)to);
 }
 
+/* ---- sync/bubble.c: what goroutines of a bubble tell it, and ask of it. The bubble is in.bubble. */
+void gort__bubble_join(struct bubble *b, struct g *g); /* a new one, not started */
+void gort__bubble_quit(struct m *m, struct g *g);      /* its end; it may not have started */
+void gort__bubble_in(struct g *g);                     /* it is being started, or woken */
+enum after_kind gort__bubble_park(struct m *m, struct g *g, enum after_kind after, enum g_why why);
+void gort__bubble_out(struct m *m,
+		      struct bubble *b); /* one whom park gave AFTER_BUBBLE is parked */
+int64_t gort__bubble_now(const struct bubble *b);
+uint32_t gort__bubble_id(const struct bubble *b);
+struct timer_heap *gort__bubble_heap(struct bubble *b);
+void gort__bubbles_end(bool stragglers);
+
+/* The caller is a goroutine of a bubble. */
+static inline bool in_bubble(const struct m *m)
+{
+	return m && m->g && unlikely(m->g->waits.bound & BOUND_BUBBLE);
+}
+
+/* What it takes for its present time. */
+static inline int64_t rt_now(void)
+{
+	const struct m *m = m_self();
+
+	return in_bubble(m) ? gort__bubble_now(m->g->in.bubble) : os_now();
+}
+
+/* 0: none. */
+static inline uint32_t rt_bubble(const struct m *m)
+{
+	return in_bubble(m) ? gort__bubble_id(m->g->in.bubble) : 0;
+}
+
+/* A new goroutine is on its way to a queue. */
+static inline void g_starts(struct g *g)
+{
+	if (unlikely(g->waits.bound & BOUND_BUBBLE))
+		gort__bubble_in(g);
+}
+
+/* A goroutine that waits is. */
+static inline void g_woken(struct g *g)
+{
+	g_set_state(g, G_RUNNABLE);
+	if (unlikely(g->waits.bound & BOUND_BUBBLE))
+		gort__bubble_in(g);
+}
+
 /* Claimed, and on its way to gort__ready_list. */
 static inline void glist_push_woken(struct glist *l, struct g *g)
 {
-	g_set_state(g, G_RUNNABLE);
+	g_woken(g);
+	glist_push(l, g);
+}
+
+static inline void glist_push_new(struct glist *l, struct g *g)
+{
+	g_starts(g);
 	glist_push(l, g);
 }
 
@@ -446,6 +522,7 @@ _Noreturn void gort__schedule(void *arg); /* on g0; arg: the M */
 void gort__g_entry(void *arg);            /* the first frame of each goroutine; arg: the G */
 _Noreturn void gort__g_exit(struct g *g);
 void gort__g_start(struct m *m, struct g *g); /* queue a new one; m NULL: from a guest */
+void gort__run_due(struct m *m, struct timer_heap *h, int64_t now);
 /* Make g runnable. It has left its stack. m: the caller's, NULL for a guest. */
 void gort__ready(struct m *m, struct g *g);
 void gort__ready_list(struct m *m, struct glist *list); /* many, RUNNABLE already */
@@ -504,12 +581,14 @@ int gort__timer_start(struct m *m, struct timer *t, int64_t when);
 void gort__timer_restart(struct timer *t, int64_t when);
 bool gort__timer_reset(struct timer *t, int64_t when);
 void gort__timer_end(struct timer *t);
-void gort__timers_run(struct p *p, struct due *due); /* fire what is due, DUE_LATER at most */
+void gort__timers_run(struct timer_heap *h,
+		      struct due *due); /* fire what is due, DUE_LATER at most */
 bool gort__timers_move(struct p *from, struct p *to);
 void gort__timers_strand(void);         /* a retired P has timers */
 void gort__timers_retired(void);        /* GOMAXPROCS went down */
 bool gort__timers_rescue(struct p *to); /* take those of retired Ps over. False: no memory */
-void gort__timers_free(struct p *p);
+void gort__timers_init(struct timer_heap *h, struct p *p);
+void gort__timers_free(struct timer_heap *h);
 int64_t gort__timers_next(void);        /* the earliest of all Ps; OS_FOREVER */
 void gort__timers_covered(struct p *p); /* p goes on running: let sysmon watch its timers */
 
@@ -551,7 +630,7 @@ bool gort__defer_pending(const struct local *l, gort_func fn, const void *arg);
 void gort__local_end(struct local *l);  /* run all defers, then destructors */
 void gort__local_drop(struct local *l); /* free them */
 
-/* ---- sync/ctx.c. begin: a new G, or a guest, is under c from now on. end: at its end. */
+/* ---- sync/under.c. begin: a new G, or a guest, is under c from now on. end: at its end. */
 void gort__under_begin(struct m *m, struct under *u, struct waits *w, struct gort_ctx *c);
 void gort__under_change(struct m *m, struct under *u, struct waits *w, struct gort_ctx *c);
 void gort__under_end(struct m *m, struct under *u);
@@ -559,6 +638,7 @@ struct under *gort__under(struct m *m); /* the caller's */
 
 /* ---- sync/task.c */
 bool gort__task_ended(struct gort_task *t);
+uint32_t gort__task_bubble(const struct gort_task *t);
 bool gort__task_enlist(struct gort_task *t,
 		       struct waiter *w); /* as a joiner; false: it has ended */
 bool gort__task_own_ctx(struct m *m,

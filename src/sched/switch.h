@@ -135,6 +135,8 @@ static inlined void park(struct m *m, struct g *g, struct lock *held, enum after
 	g_set_state(g, G_WAITING);
 	m->after_g = g;
 	m->after_lock = held;
+	if (unlikely(g->waits.bound & BOUND_BUBBLE))
+		after = gort__bubble_park(m, g, after, why);
 	m->after = after;
 	switch_away(m, g, pick(m->p));
 }

@@ -5,7 +5,7 @@
  * is about to park, and removed before it returns. A kept timer outlives waits (sync/timer.c, and
  * whatever else has something to do at a time): anybody adds, moves and removes it, guests included.
  *
- *  1. A node is in at most one heap: node->p's, under that heap's lock. It changes heaps only when its P
+ *  1. A node is in at most one heap: node->heap, under its lock. It changes heaps only when its P
  *     is retired, under both locks (the lower address first).
  *  2. A node fires under its heap's lock, after removal. gort__timer_del takes that lock, so when it
  *     returns fire has let go of the node. What fire has left for later (timer_later) is run with the
@@ -42,7 +42,9 @@
  * (d5), and reads procs (d6). A P that is still held is looked at when it is let go. Without memory to
  * take them over they are run where they are, as if they were P 0's.
  *
- * Callers: gort__timers_run, _rescue on g0; the others anyone, as sched.h says.
+ * A heap without a P is a bubble's (sync/bubble.c), which runs it in a time of its own: nobody else looks at it.
+ *
+ * Callers: gort__timers_run, _rescue on g0, or a bubble's driver; the others anyone, as sched.h says.
  */
 #include "sched/sched.h"
 
@@ -222,9 +224,14 @@ static void arrays_free(struct mem_cache *cache, struct timer_entry *entries,
 		mem_free(cache, slots, size * sizeof *slots);
 }
 
-void gort__timers_free(struct p *p)
+void gort__timers_init(struct timer_heap *h, struct p *p)
 {
-	arrays_free(NULL, p->timers.entries, p->timers.slots, p->timers.size);
+	*h = (struct timer_heap){ .lock = LOCK_INIT(RANK_TIMERS), .p = p, .next = OS_FOREVER };
+}
+
+void gort__timers_free(struct timer_heap *h)
+{
+	arrays_free(NULL, h->entries, h->slots, h->size);
 }
 
 static bool grow(struct timer_heap *h, struct mem_cache *cache, uint32_t size)
@@ -272,25 +279,32 @@ static bool has_room(struct timer_heap *h, struct mem_cache *cache)
 
 /* ---- deadlines ------------------------------------------------------------------------------- */
 
+/* Where a timer goes that m's goroutine, or a guest, adds. */
+static struct timer_heap *heap_for(struct m *m)
+{
+	if (unlikely(!m))
+		return &load_relaxed(&sched.all_p[0])->timers;
+	return unlikely(in_bubble(m)) ? gort__bubble_heap(m->g->in.bubble) : &m->p->timers;
+}
+
 int gort__timer_add(struct m *m, struct timer *t)
 {
-	struct p *p = m->p;
-	struct timer_heap *h = &p->timers;
+	struct timer_heap *h = heap_for(m);
 	bool earliest;
 
 	lock_acquire(&h->lock);
-	if (unlikely(!has_room(h, &p->cache))) {
+	if (unlikely(!has_room(h, &m->p->cache))) {
 		lock_release(&h->lock);
 		return -ENOMEM;
 	}
-	store_relaxed(&t->p, p);
+	store_relaxed(&t->heap, h);
 	insert(h, t);
 	earliest = h->entries[ROOT].slot == t->slot;
 	if (earliest)
 		publish(h); /* c1 */
 	lock_release(&h->lock);
-	if (earliest)
-		store_relaxed(&p->attention, 1); /* the adder parks: g0 does c2 and c3 */
+	if (earliest && h->p)
+		store_relaxed(&h->p->attention, 1); /* the adder parks: g0 does c2 and c3 */
 	return 0;
 }
 
@@ -304,14 +318,14 @@ void gort__timers_covered(struct p *p)
 /* The heap that t is in, or has its place in: locked. */
 static struct timer_heap *lock_heap_of(struct timer *t)
 {
-	struct p *p;
+	struct timer_heap *h;
 
 	for (;;) {
-		p = load_acquire(&t->p);
-		lock_acquire(&p->timers.lock);
-		if (likely(load_relaxed(&t->p) == p))
-			return &p->timers;
-		lock_release(&p->timers.lock); /* it has just moved */
+		h = load_acquire(&t->heap);
+		lock_acquire(&h->lock);
+		if (likely(load_relaxed(&t->heap) == h))
+			return h;
+		lock_release(&h->lock); /* it has just moved */
 	}
 }
 
@@ -344,9 +358,11 @@ static void cover(struct p *p)
 	gort__timers_covered(p);
 }
 
-/* It was added to p's heap: step d4. */
+/* It was added to p's heap: step d4. NULL: to a bubble's. */
 static void added(struct p *p, bool earliest)
 {
+	if (unlikely(!p))
+		return;
 	fence_light();                                     /* d5 */
 	if (unlikely(p->id >= load_relaxed(&sched.procs))) /* d6 */
 		gort__timers_strand();
@@ -356,13 +372,13 @@ static void added(struct p *p, bool earliest)
 
 int gort__timer_start(struct m *m, struct timer *t, int64_t when)
 {
-	struct p *p = m ? m->p : load_relaxed(&sched.all_p[0]);
-	struct timer_heap *h = &p->timers;
+	struct timer_heap *h = heap_for(m);
+	struct p *p = h->p;
 	bool earliest = false;
 
 	t->slot = TIMER_IDLE;
 	t->life = load_relaxed(&sched.life);
-	store_relaxed(&t->p, p);
+	store_relaxed(&t->heap, h);
 	lock_acquire(&h->lock);
 	if (unlikely(!has_room(h, cache_of(m)))) {
 		lock_release(&h->lock);
@@ -380,7 +396,7 @@ int gort__timer_start(struct m *m, struct timer *t, int64_t when)
 void gort__timer_restart(struct timer *t, int64_t when)
 {
 	struct timer_heap *h = lock_heap_of(t);
-	struct p *p = container_of(h, struct p, timers);
+	struct p *p = h->p;
 	bool earliest = take_place(h, t, when);
 
 	lock_release(&h->lock);
@@ -390,7 +406,7 @@ void gort__timer_restart(struct timer *t, int64_t when)
 bool gort__timer_reset(struct timer *t, int64_t when)
 {
 	struct timer_heap *h = lock_heap_of(t);
-	struct p *p = container_of(h, struct p, timers);
+	struct p *p = h->p;
 	bool pending = t->slot != TIMER_IDLE, earliest = false;
 
 	if (pending) {
@@ -423,6 +439,8 @@ void gort__timer_end(struct timer *t)
  * follow at once; what is left over is not older than this look, so that sysmon leaves it to its P. */
 static void pace(struct timer_heap *h, const struct due *due, uint32_t fired)
 {
+	if (unlikely(!h->p))
+		return;
 	if (due->now >= h->window) {
 		h->window = due->now + PACE;
 		h->paced = 0;
@@ -455,9 +473,8 @@ static uint32_t take_due(struct timer_heap *h, int64_t now, struct timer **taken
 	return live;
 }
 
-void gort__timers_run(struct p *p, struct due *due)
+void gort__timers_run(struct timer_heap *h, struct due *due)
 {
-	struct timer_heap *h = &p->timers;
 	struct timer *t[TAKE];
 	uint32_t n, fired = 0;
 
@@ -495,7 +512,7 @@ bool gort__timers_move(struct p *from, struct p *to)
 
 		slot_free(a, a->entries[i].slot);
 		if (t) {
-			store_release(&t->p, to);
+			store_release(&t->heap, b);
 			insert(b, t);
 		}
 	}

@@ -374,7 +374,8 @@ struct gort_chan *gort__chan_make(struct m *m, size_t elem_size, size_t capacity
 		*c = (struct gort_chan){ .lock = LOCK_INIT(RANK_OBJECT),
 					 .refs = 1,
 					 .elem_size = elem_size,
-					 .capacity = capacity };
+					 .capacity = capacity,
+					 .bubble = rt_bubble(m) };
 	return c;
 }
 

@@ -25,6 +25,7 @@ struct gort_chan {
 	void (*drop)(void *elem);
 	struct chan_owner *owner; /* fixed: or NULL */
 	struct gort_ctx *done_of; /* fixed: the context whose end closes it, or NULL */
+	uint32_t bubble;          /* fixed: where it was made, or 0 */
 	_Alignas(16) char buffer[];
 };
 

@@ -57,7 +57,7 @@ struct gort_ctx *gort__ctx_inside(gort_ctx *ctx, const char *call)
 	return ctx == &background ? NULL : ctx;
 }
 
-static gort_ctx *outside(struct gort_ctx *ctx)
+gort_ctx *gort__ctx_outside(struct gort_ctx *ctx)
 {
 	return ctx ? ctx : &background;
 }
@@ -88,7 +88,7 @@ static bool mark(struct gort_ctx *c, uint64_t state)
 
 /* ---- references ---------------------------------------------------------------------------------------- */
 
-static struct gort_ctx *retain(struct gort_ctx *c)
+struct gort_ctx *gort__ctx_retain(struct gort_ctx *c)
 {
 	if (c)
 		add_relaxed(&c->refs, 1);
@@ -107,7 +107,6 @@ static bool try_retain(struct gort_ctx *c)
 
 static void end(struct m *m, struct gort_ctx *c, uint64_t state);
 static void disarm(struct gort_ctx *c);
-static void leave(struct ctx_member *member);
 
 static void drop_hold(struct m *m, struct gort_ctx *c)
 {
@@ -128,7 +127,7 @@ void gort__ctx_release(struct m *m, struct gort_ctx *c)
 		if (c->ends) {
 			if (!load_acquire(&c->state))
 				end(m, c, state_of(-ECANCELED, -ECANCELED));
-			leave(&c->self);
+			gort__ctx_leave(&c->self);
 			disarm(c);
 			if (load_relaxed(&c->armed))
 				gort__timer_end(&work_of(c)->timer);
@@ -190,7 +189,7 @@ static void disarm(struct gort_ctx *c)
 
 /* All on the way up, for whoever is about to wait for the end: they may be older than the runtime. Without
  * memory for it, the end shows when it is looked at. */
-static void arm_all(struct m *m, struct gort_ctx *c)
+void gort__ctx_arm(struct m *m, struct gort_ctx *c)
 {
 	for (struct gort_ctx *r = c->root; r; r = r->from ? r->from->root : NULL)
 		arm(m, r);
@@ -229,7 +228,7 @@ static struct ctx_set *lock_set(struct m *m, struct gort_ctx *c)
 }
 
 /* 0, or how c has ended: then it is no member. */
-static int join(struct m *m, struct gort_ctx *c, struct ctx_member *member)
+int gort__ctx_join(struct m *m, struct gort_ctx *c, struct ctx_member *member)
 {
 	struct ctx_set *set = lock_set(m, c);
 	uint64_t state = load_seq(&c->state); /* rule 1 */
@@ -259,7 +258,7 @@ static void unlink_member(struct ctx_member *member)
 	member->linked = false;
 }
 
-static void leave(struct ctx_member *member)
+void gort__ctx_leave(struct ctx_member *member)
 {
 	struct ctx_set *set = member->set;
 
@@ -331,7 +330,7 @@ static struct gort_ctx *take_child(struct ctx_member **list)
 static void start_after(struct gort_after *a, struct ending *e)
 {
 	if (a->life == load_relaxed(&gort__sched.life))
-		glist_push(&e->woken, a->g);
+		glist_push_new(&e->woken, a->g);
 }
 
 /* Take out a batch. False: there was none. */
@@ -386,7 +385,7 @@ static void close_done(struct m *m, struct gort_ctx *c)
 
 static void end_marked(struct m *m, struct gort_ctx *c, struct ending *e)
 {
-	leave(&c->self);
+	gort__ctx_leave(&c->self);
 	disarm(c);
 	close_done(m, c);
 	end_members(m, c, e);
@@ -422,7 +421,7 @@ static struct gort_ctx *make(struct m *m, struct gort_ctx *from, bool ends, int6
 	c->armed = 0;
 	c->ends = ends;
 	c->timed = timed;
-	c->from = retain(from);
+	c->from = gort__ctx_retain(from);
 	c->root = from ? from->root : NULL;
 	c->deadline = timed ? deadline : above;
 	c->key = NULL;
@@ -443,7 +442,7 @@ struct gort_ctx *gort__ctx_new(struct m *m, struct gort_ctx *from, int64_t deadl
 
 	if (!c)
 		return NULL;
-	if (c->root && join(m, c->root, &c->self) < 0)
+	if (c->root && gort__ctx_join(m, c->root, &c->self) < 0)
 		mark(c, load_relaxed(&c->root->state));
 	c->root = c;
 	if (unlikely(!arm(m, c))) {
@@ -464,7 +463,7 @@ static uint64_t look(struct m *m, struct gort_ctx *c)
 	struct gort_ctx *root = c ? c->root : NULL;
 	uint64_t state = root ? load_acquire(&root->state) : 0;
 
-	if (!root || state || root->deadline == GORT_FOREVER || root->deadline > os_now())
+	if (!root || state || root->deadline == GORT_FOREVER || root->deadline > rt_now())
 		return state;
 	end(m, root, state_of(-ETIMEDOUT, -ETIMEDOUT));
 	return load_acquire(&root->state);
@@ -533,7 +532,7 @@ GORT_API gort_ctx *gort_ctx_without_cancel(gort_ctx *parent)
 GORT_API gort_ctx *gort_ctx_retain(gort_ctx *ctx)
 {
 	if (ctx && ctx != &background)
-		retain(ctx);
+		gort__ctx_retain(ctx);
 	return ctx;
 }
 
@@ -631,7 +630,7 @@ GORT_API gort_chan *gort_ctx_done(gort_ctx *ctx)
 	if (done && likely(c->deadline == GORT_FOREVER))
 		return done;
 	m = rt_enter();
-	arm_all(m, c);
+	gort__ctx_arm(m, c);
 	if (!done)
 		done = make_done(m, c);
 	rt_leave(m);
@@ -664,9 +663,9 @@ GORT_API gort_after *gort_ctx_after_func(gort_ctx *ctx, gort_func fn, void *arg)
 	if (!a->ctx)
 		goto out;
 	add_relaxed(&a->ctx->holds, 1);
-	arm_all(m, a->ctx);
+	gort__ctx_arm(m, a->ctx);
 	look(m, a->ctx);
-	if (join(m, a->ctx, &a->member) < 0)
+	if (gort__ctx_join(m, a->ctx, &a->member) < 0)
 		gort__g_start(m, a->g);
 out:
 	rt_leave(m);
@@ -693,122 +692,4 @@ GORT_API bool gort_ctx_after_stop(gort_after *a)
 	mem_free(cache_of(m), a, sizeof *a);
 	rt_leave(m);
 	return stopped;
-}
-
-/* ---- the current one ---------------------------------------------------------------------------------------- */
-
-struct under *gort__under(struct m *m)
-{
-	if (!m)
-		return &gort__guest()->under;
-	if (m->g->task)
-		gort__task_own_ctx(m, m->g);
-	return &m->g->under;
-}
-
-/* c is held by u from here on. Nothing waits by w. */
-void gort__under_begin(struct m *m, struct under *u, struct waits *w, struct gort_ctx *c)
-{
-	int err;
-
-	u->ctx = retain(c);
-	u->deadline = c->deadline;
-	if (unlikely(c->deadline != GORT_FOREVER))
-		arm_all(m, c);
-	store_relaxed(&w->ended, 0); /* before it is a member: from then on the end may store */
-	if (c->root && (err = join(m, c->root, &u->member)) < 0)
-		store_relaxed(&w->ended, err);
-	w->bound = (w->bound & BOUND_DEADLINE) | BOUND_CTX | (c->root ? BOUND_ENDS : 0);
-}
-
-/* Without giving up the context. */
-static void step_out(struct under *u, struct waits *w)
-{
-	if (!u->ctx)
-		return;
-	leave(&u->member);
-	store_relaxed(&w->ended, 0);
-	w->bound &= BOUND_DEADLINE;
-	u->ctx = NULL;
-}
-
-/* Of the running one, which waits for nothing. */
-void gort__under_change(struct m *m, struct under *u, struct waits *w, struct gort_ctx *c)
-{
-	struct gort_ctx *before = u->ctx;
-
-	step_out(u, w);
-	gort__under_begin(m, u, w, c);
-	gort__ctx_release(m, before);
-}
-
-void gort__under_end(struct m *m, struct under *u)
-{
-	struct gort_ctx *c = u->ctx;
-
-	if (!c)
-		return;
-	leave(&u->member);
-	u->ctx = NULL;
-	gort__ctx_release(m, c);
-}
-
-static struct waits *own_waits(struct m *m)
-{
-	return m ? &m->g->waits : &gort__guest()->waits;
-}
-
-GORT_API gort_ctx *gort_ctx_current(void)
-{
-	struct m *m = rt_enter();
-	struct gort_ctx *c = gort__under(m)->ctx;
-
-	rt_leave(m);
-	return outside(c);
-}
-
-GORT_API gort_ctx *gort_ctx_enter(gort_ctx *ctx)
-{
-	struct gort_ctx *c = gort__ctx_inside(ctx, "gort_ctx_enter"), *before;
-	struct m *m = rt_enter();
-	struct under *u = gort__under(m);
-
-	before = u->ctx; /* whoever has the result holds it for us */
-	if (!m && !before) {
-		u->member.kind = MEMBER_GUEST; /* it is no member yet */
-		gort__thread_hook();
-	}
-	step_out(u, own_waits(m));
-	if (c)
-		gort__under_begin(m, u, own_waits(m), c);
-	rt_leave(m);
-	return outside(before);
-}
-
-GORT_API void gort_ctx_leave(gort_ctx *previous)
-{
-	struct gort_ctx *c = gort__ctx_inside(previous, "gort_ctx_leave"), *left;
-	struct m *m = rt_enter();
-	struct under *u = gort__under(m);
-
-	left = u->ctx;
-	step_out(u, own_waits(m));
-	if (c) {
-		gort__under_begin(m, u, own_waits(m), c);
-		gort__ctx_release(m, c); /* it was held already */
-	}
-	gort__ctx_release(m, left);
-	rt_leave(m);
-}
-
-GORT_API int64_t gort_set_deadline(int64_t deadline)
-{
-	struct m *m = m_self();
-	struct local *l = gort__local();
-	struct waits *w = own_waits(m);
-	int64_t before = l->deadline ? l->deadline : GORT_FOREVER;
-
-	l->deadline = deadline == GORT_FOREVER ? 0 : deadline ? deadline : -1;
-	w->bound = (w->bound & ~(uint32_t)BOUND_DEADLINE) | (l->deadline ? BOUND_DEADLINE : 0);
-	return before;
 }

@@ -1,5 +1,5 @@
 /*
- * ctx.h - a context's inside, for ctx.c, scope.c and task.c. The design stands in ctx.c.
+ * ctx.h - a context's inside, for ctx.c, under.c, scope.c and task.c. The design stands in ctx.c.
  */
 #ifndef GORT_SYNC_CTX_H
 #define GORT_SYNC_CTX_H
@@ -35,6 +35,14 @@ struct gort_ctx *gort__ctx_new(struct m *m, struct gort_ctx *from, int64_t deadl
 void gort__ctx_release(struct m *m, struct gort_ctx *c);
 void gort__ctx_cancel(struct m *m, struct gort_ctx *c, int cause);
 int gort__ctx_err(struct m *m, struct gort_ctx *c);
+struct gort_ctx *gort__ctx_retain(struct gort_ctx *c);
+/* A public handle, which is never NULL, and what it stands for. */
 struct gort_ctx *gort__ctx_inside(gort_ctx *ctx, const char *call);
+gort_ctx *gort__ctx_outside(struct gort_ctx *c);
+/* Of what ends with c, which ends by itself. join: how it has ended already, or 0: member is in its set. */
+int gort__ctx_join(struct m *m, struct gort_ctx *c, struct ctx_member *member);
+void gort__ctx_leave(struct ctx_member *member); /* whether it is in one or not */
+/* The timers of all on the way up, for whoever is about to wait for the end. */
+void gort__ctx_arm(struct m *m, struct gort_ctx *c);
 
 #endif

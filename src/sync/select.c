@@ -75,7 +75,7 @@ static int looks_ready(const gort_case *k, int64_t *now)
 		return gort__task_ended(k->task);
 	case GORT_OP_TIME:
 		if (*now == GORT_NOW)
-			*now = os_now();
+			*now = rt_now();
 		return k->deadline <= *now;
 	case GORT_OP_FD:
 		return -ENOSYS;
@@ -231,6 +231,21 @@ static int delist_all(struct choice *c)
 	return ended;
 }
 
+/* In a bubble. */
+static enum g_why why(const struct m *m, const struct choice *c)
+{
+	uint32_t id = rt_bubble(m);
+
+	for (size_t i = 0; i < c->n; i++) {
+		const gort_case *k = &c->cases[i];
+
+		if (is_chan(k) ? k->chan && k->chan->bubble != id
+			       : k->op == GORT_OP_TASK && gort__task_bubble(k->task) != id)
+			return WHY_OUTSIDE;
+	}
+	return WHY_SELECT;
+}
+
 static size_t earliest(const gort_case *cases, size_t n)
 {
 	size_t first = n;
@@ -254,7 +269,8 @@ static returns_by_jump int wait_once(struct m *m, struct choice *c)
 	if (err < 0)
 		return err;
 	if (enlist_all(m, c)) {
-		err = gort__wait_sleep(&c->wait, NULL, WHY_SELECT);
+		err = gort__wait_sleep(&c->wait, NULL,
+				       unlikely(in_bubble(m)) ? why(m, c) : WHY_SELECT);
 	} else if (gort__wait_claim(&c->wait)) {
 		delist_all(c);
 		gort__wait_abandon(&c->wait);

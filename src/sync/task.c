@@ -34,6 +34,11 @@ bool gort__task_ended(struct gort_task *t)
 	return load_acquire(&t->state) == ENDED;
 }
 
+uint32_t gort__task_bubble(const struct gort_task *t)
+{
+	return t->bubble;
+}
+
 bool gort__task_enlist(struct gort_task *t, struct waiter *w)
 {
 	struct lock *lot = gort__lot_lock(t);
@@ -118,7 +123,7 @@ struct gort_task *gort__task_new(struct m *m, int (*fn)(void *arg), void *arg, c
 			mem_free(cache_of(m), t, sizeof *t);
 		return NULL;
 	}
-	*t = (struct gort_task){ .refs = 2, .fn = fn, .g = g, .id = g->id };
+	*t = (struct gort_task){ .refs = 2, .fn = fn, .g = g, .id = g->id, .bubble = rt_bubble(m) };
 	if (unlikely(from != NULL))
 		gort__under_begin(m, &g->under, &g->waits, from);
 	g->waits.bound |= BOUND_CTX | BOUND_ENDS;

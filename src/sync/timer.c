@@ -87,7 +87,7 @@ static bool start_fn(struct m *m, struct gort_timer *t, struct due *due)
 		return false;
 	arch_context_control(g->sp, t->control);
 	__builtin_prefetch(t->arg);
-	glist_push(&due->ready, g);
+	glist_push_new(&due->ready, g);
 	return true;
 }
 
@@ -146,7 +146,7 @@ static void fire(struct timer *timer, struct due *due)
 /* GORT_NOW is no point in time that periods could be counted from. */
 static int64_t time_of(int64_t deadline)
 {
-	return deadline == GORT_NOW ? os_now() : deadline;
+	return deadline == GORT_NOW ? rt_now() : deadline;
 }
 
 /* NULL: no runtime, no memory. */

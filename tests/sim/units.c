@@ -485,8 +485,7 @@ static void heap_begin(unsigned ps)
 {
 	for (unsigned i = 0; i < ps; i++) {
 		heap.p[i] = os_map(sizeof(struct p));
-		heap.p[i]->timers.next = OS_FOREVER;
-		heap.p[i]->timers.lock = (struct lock)LOCK_INIT(RANK_TIMERS);
+		gort__timers_init(&heap.p[i]->timers, heap.p[i]);
 		heap.m[i].p = heap.p[i];
 	}
 }
@@ -494,7 +493,7 @@ static void heap_begin(unsigned ps)
 static void heap_end(unsigned ps)
 {
 	for (unsigned i = 0; i < ps; i++) {
-		gort__timers_free(heap.p[i]);
+		gort__timers_free(&heap.p[i]->timers);
 		mem_cache_flush(&heap.p[i]->cache);
 		os_unmap(heap.p[i], sizeof(struct p));
 	}
@@ -504,7 +503,7 @@ static void run_at(struct p *p, int64_t now)
 {
 	struct due due = { .now = now };
 
-	gort__timers_run(p, &due);
+	gort__timers_run(&p->timers, &due);
 }
 
 static void run_heap(void *arg)
