@@ -484,14 +484,9 @@ GORT_API gort_ctx *gort_ctx_background(void)
 	return &background;
 }
 
-GORT_API gort_ctx *gort_ctx_with_cancel(gort_ctx *parent)
+static gort_ctx *new_below(struct gort_ctx *from, int64_t deadline)
 {
-	return gort_ctx_with_deadline(parent, GORT_FOREVER);
-}
-
-GORT_API gort_ctx *gort_ctx_with_deadline(gort_ctx *parent, int64_t deadline)
-{
-	struct gort_ctx *from = gort__ctx_inside(parent, "gort_ctx_with_deadline"), *c;
+	struct gort_ctx *c;
 	struct m *m = rt_enter();
 
 	c = gort__ctx_new(m, from, deadline);
@@ -499,6 +494,16 @@ GORT_API gort_ctx *gort_ctx_with_deadline(gort_ctx *parent, int64_t deadline)
 		look(m, c); /* a deadline that has passed already */
 	rt_leave(m);
 	return c;
+}
+
+GORT_API gort_ctx *gort_ctx_with_cancel(gort_ctx *parent)
+{
+	return new_below(gort__ctx_inside(parent, "gort_ctx_with_cancel"), GORT_FOREVER);
+}
+
+GORT_API gort_ctx *gort_ctx_with_deadline(gort_ctx *parent, int64_t deadline)
+{
+	return new_below(gort__ctx_inside(parent, "gort_ctx_with_deadline"), deadline);
 }
 
 GORT_API gort_ctx *gort_ctx_with_value(gort_ctx *parent, const void *key, void *value)
