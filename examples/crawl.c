@@ -87,30 +87,33 @@ static int walk(void *arg)
 	struct place *p = arg;
 	DIR *dir = opendir(p->path);
 	struct dirent *e;
-	int rc = dir ? 0 : -errno;
+	int rc = 0;
 
-	if (dir)
+	if (dir) {
 		atomic_fetch_add(&p->crawl->directories, 1);
-	while (rc == 0 && (e = readdir(dir)) != NULL)
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			rc = see(p, dir, e->d_name);
-	if (dir)
+		while (rc == 0 && (e = readdir(dir)) != NULL)
+			if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+				rc = see(p, dir, e->d_name);
 		closedir(dir);
+	} else {
+		rc = -errno;
+	}
 	free(p);
 	return rc;
 }
 
 static int crawl(struct crawl *c, const char *directory)
 {
-	struct place *top = place_new(c, directory, "");
+	struct place *top;
 	int rc, closed;
 
 	c->scope = gort_scope_open(AT_A_TIME);
-	if (!c->scope || !top) {
-		free(top);
+	if (!c->scope)
 		return -ENOMEM;
-	}
-	rc = gort_scope_go(c->scope, walk, top);
+	top = place_new(c, directory, "");
+	rc = top ? gort_scope_go(c->scope, walk, top) : -ENOMEM;
+	if (rc < 0)
+		free(top);                   /* nobody walks it */
 	closed = gort_scope_close(c->scope); /* from here on nobody uses c any more */
 	return rc < 0 ? rc : closed;
 }

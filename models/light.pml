@@ -6,7 +6,7 @@
  * A goroutine waits WAITS times for a value. Two senders bring one each. Meanwhile its context
  * ends. Numbers are those of park.h:
  *
- *   waiter, with the object's lock   (3)  store {turn, LIGHT_PARKING}; fence_light
+ *   waiter, with the object's lock   (3)  takes the next turn, for its node
  *                                    (4)  ended? then it does not wait; else queue, park
  *   resumer, with the object's lock  (5)  store {turn, LIGHT_WAITING}; fence_light
  *                                    (6)  ended? CAS LIGHT_WAITING -> CANCELED, and ready it when
@@ -20,7 +20,7 @@
  *   waiter, woken                    (w)  ended, and CANCELED: take the lock, and the node out of
  *                                         the queue; else the ender's status counts
  *
- * The stores of (3), (5), (7), and to ended, lie in store buffers (storebuf.h); the release of the
+ * The stores of (5), (7), and to ended, lie in store buffers (storebuf.h); the release of the
  * lock is the last in the buffer of who held it.
  *
  * Abstracted: the object is a counter of values with a queue; the set that the waiter is in
@@ -63,8 +63,7 @@
 #define ENDED 2
 #define LOCK 3 /* the object's */
 
-#define LIGHT_PARKING 1 /* states of a wait word */
-#define LIGHT_WAITING 2
+#define LIGHT_WAITING 2 /* states of a wait word */
 #define DONE 3
 #define CANCELED 4
 #define STATES 7
@@ -134,9 +133,7 @@ inline woken()
 /* With the lock. */
 inline wait()
 {
-	turn = turn + TURN(1);
-	store(WAITER, WORD, turn + LIGHT_PARKING); /* (3) */
-	fence_light(WAITER);
+	turn = turn + TURN(1); /* (3) */
 	seen = mem[ENDED]; /* (4) */
 	if
 	:: seen -> release(WAITER)

@@ -22,16 +22,18 @@
  *
  * (B) Light: one object, and a context that may end (ctx.c). The frequent side has plain stores only:
  *
- *   {turn, LIGHT_PARKING}  the waiter's store (3), a light fence, then it looks at ended (4)
+ *   {last turn, whatever}  the waiter takes the next turn for its node (3); it looks at ended, so as not
+ *        |                 to wait under what has ended already (4): what that misses, (6) sees
  *        v resumer's store (5), under the object's lock; a light fence, then it looks at ended (6)
  *   {turn, LIGHT_WAITING} ---- canceller's CAS (9), or the resumer's at (6) ----> {turn, CANCELED}
  *
  *   The object's ender, under its lock: stores taken = turn (7), a light fence, looks at ended (8).
  *   Not set: it has won. Set: it must win by CAS from LIGHT_WAITING to DONE.
  *   The canceller stores ended, makes a full fence on every thread (os_membarrier), then looks:
- *   LIGHT_PARKING is the resumer's business, who comes to (6) later and sees ended. LIGHT_WAITING and
- *   taken != turn: it tries (9). An ender whose (8) saw nothing did (7) before the barrier, so the
- *   canceller sees taken and leaves it alone; every later ender decides by CAS.
+ *   If (5) is still to come so is (6), which sees ended. LIGHT_WAITING and taken != turn: it tries (9). An
+ *   ender whose (8) saw nothing did (7) before the barrier, so the canceller sees taken and leaves it
+ *   alone; every later ender decides by CAS. A light wait that its ender has taken leaves LIGHT_WAITING
+ *   behind, with taken: nobody ends that turn again.
  *
  *  1. Of all enders of one turn, one wins; turns are never used twice in the life of a G's memory, so a
  *     late ender of an earlier wait fails as well.

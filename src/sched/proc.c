@@ -227,7 +227,7 @@ static rare void after_bubble(struct m *m)
 	struct bubble *b = m->after_bubble;
 
 	m->after = m->after_inner;
-	after_switch(m);
+	after_switch(m, false);
 	gort__bubble_out(m, b);
 }
 
@@ -282,7 +282,7 @@ static returns_by_jump void yield_to(struct m *m, struct g *g, struct g *next)
 {
 	m->after_g = g;
 	m->after = AFTER_YIELD;
-	switch_away(m, g, next);
+	switch_away(m, g, next, false);
 }
 
 void gort__yield(struct m *m)
@@ -334,7 +334,7 @@ static inline void after_switch_new(struct m *m)
 		m->after = AFTER_NOTHING;
 		stack_put(m, m->after_g);
 	} else {
-		after_switch(m);
+		after_switch(m, false);
 	}
 }
 
@@ -733,7 +733,7 @@ static noinline struct g *choose(struct m *m)
 	struct g *g;
 
 	store_relaxed(&m->g, NULL);
-	after_switch(m);
+	after_switch(m, false);
 	g = find_runnable(m);
 	m->yielded = false;
 	if (g)

@@ -110,7 +110,14 @@ static returns_by_jump int send_park(struct m *m, struct gort_chan *c, const voi
 {
 	struct waiter self = { .elem = (void *)(uintptr_t)elem };
 
-	return wait_here(m, &self, &c->sendq, &c->lock, WHY_SEND);
+	return wait_here(m, &self, &c->sendq, &c->lock, WHY_SEND, false);
+}
+
+static returns_by_jump int send_park_light(struct m *m, struct gort_chan *c, const void *elem)
+{
+	struct waiter self = { .elem = (void *)(uintptr_t)elem };
+
+	return wait_here(m, &self, &c->sendq, &c->lock, WHY_SEND, true);
 }
 
 /* With the lock, which it releases. */
@@ -132,7 +139,7 @@ static noinline int send_locked(struct m *m, struct gort_chan *c, const void *el
 		buffer_put(c, elem);
 		lock_release(&c->lock);
 	} else if (likely(deadline == GORT_FOREVER) && likely(m != NULL)) {
-		return send_park(m, c, elem);
+		return waits_lightly(m) ? send_park_light(m, c, elem) : send_park(m, c, elem);
 	} else {
 		err = send_wait(c, elem, deadline);
 	}
@@ -228,7 +235,14 @@ static returns_by_jump int recv_park(struct m *m, struct gort_chan *c, void *ele
 {
 	struct waiter self = { .elem = elem };
 
-	return wait_here(m, &self, &c->recvq, &c->lock, WHY_RECV);
+	return wait_here(m, &self, &c->recvq, &c->lock, WHY_RECV, false);
+}
+
+static returns_by_jump int recv_park_light(struct m *m, struct gort_chan *c, void *elem)
+{
+	struct waiter self = { .elem = elem };
+
+	return wait_here(m, &self, &c->recvq, &c->lock, WHY_RECV, true);
 }
 
 /* With the lock, which it releases. */
@@ -249,7 +263,7 @@ static noinline int recv_locked(struct m *m, struct gort_chan *c, void *elem, in
 		if (elem)
 			memset(elem, 0, c->elem_size);
 	} else if (likely(deadline == GORT_FOREVER) && likely(m != NULL)) {
-		return recv_park(m, c, elem);
+		return waits_lightly(m) ? recv_park_light(m, c, elem) : recv_park(m, c, elem);
 	} else {
 		err = recv_wait(c, elem, deadline);
 	}
