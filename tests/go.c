@@ -349,6 +349,7 @@ static void inherit_all(void *arg)
 }
 
 // variants: maxprocs
+// not: valgrind
 TEST(rounding_is_inherited_and_kept)
 {
 	double nearest = third();
