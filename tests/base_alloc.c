@@ -206,34 +206,82 @@ static size_t statm(int field)
 	return value[field] * os_page_size();
 }
 
-TEST_PLAIN(memory_goes_back_after_a_spike)
+enum { SPIKE = 65536, SPIKE_SIZE = 1000 };
+static struct mem_cache spike_cache;
+
+/* Take and free much, in another order. */
+static void spike(void **blocks)
 {
-	static struct mem_cache cache;
-	size_t count = SCALE((size_t)65536), size = 1000, rss, space;
-	void **blocks = calloc(count, sizeof *blocks);
+	size_t count = SCALE((size_t)SPIKE);
+
+	for (size_t i = 0; i < count; i++) {
+		blocks[i] = mem_alloc(&spike_cache, SPIKE_SIZE);
+		CHECK(blocks[i] != NULL);
+		memset(blocks[i], 3, SPIKE_SIZE);
+	}
+	CHECK(mem_in_use() >= count * SPIKE_SIZE);
+	for (size_t first = 0; first < 7; first++)
+		for (size_t i = first; i < count; i += 7)
+			mem_free(&spike_cache, blocks[i], SPIKE_SIZE);
+	CHECK_EQ(mem_in_use(), 0);
+	mem_cache_flush(&spike_cache);
+}
+
+static void **spike_begin(size_t *rss, size_t *space)
+{
+	size_t size = SCALE((size_t)SPIKE) * sizeof(void *);
+	void **blocks = malloc(size);
 
 	os_init();
 	CHECK(blocks != NULL);
-	memset(blocks, 1, count * sizeof *blocks);
-	rss = statm(1);
-	space = statm(0);
+	memset(blocks, 1, size);
+	*rss = statm(1);
+	*space = statm(0);
+	return blocks;
+}
+
+static void check_small(size_t rss, size_t space)
+{
+	if (!native())
+		return;
+	CHECK(statm(1) < rss + (4 << 20));
+	CHECK(statm(0) < space + (8 << 20));
+}
+
+TEST_PLAIN(memory_goes_back_after_a_spike)
+{
+	size_t rss, space;
+	void **blocks = spike_begin(&rss, &space);
+
+	for (int round = 0; round < 3; round++)
+		spike(blocks);
+	check_small(rss, space);
+	free(blocks);
+}
+
+/* Where it is trimmed it is kept as long as it is wanted again and again, then goes in steps. */
+TEST_PLAIN(kept_memory_goes_back_when_it_is_trimmed)
+{
+	size_t rss, space;
+	uint32_t left, before;
+	void **blocks = spike_begin(&rss, &space);
+
+	mem_keep(true);
 	for (int round = 0; round < 3; round++) {
-		for (size_t i = 0; i < count; i++) {
-			blocks[i] = mem_alloc(&cache, size);
-			CHECK(blocks[i] != NULL);
-			memset(blocks[i], 3, size);
-		}
-		CHECK(mem_in_use() >= count * size);
-		for (size_t first = 0; first < 7; first++) /* in another order */
-			for (size_t i = first; i < count; i += 7)
-				mem_free(&cache, blocks[i], size);
-		CHECK_EQ(mem_in_use(), 0);
+		spike(blocks);
+		CHECK_EQ(mem_trim(UINT32_MAX, true), 0); /* all that is there was used since */
+		if (native())
+			CHECK(statm(1) > rss + SPIKE * SPIKE_SIZE / 2);
 	}
-	mem_cache_flush(&cache);
-	if (native()) {
-		CHECK(statm(1) < rss + (4 << 20));
-		CHECK(statm(0) < space + (8 << 20));
+	before = mem_trim(1, true);
+	while ((left = mem_trim(5, false)) != 0) {
+		CHECK(left < before);
+		before = left;
 	}
+	check_small(rss, space);
+	spike(blocks);
+	mem_keep(false);
+	check_small(rss, space);
 	free(blocks);
 }
 

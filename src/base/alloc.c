@@ -10,8 +10,10 @@
  * Invariants:
  *  1. A span with a block to give is in its class's list; a full one is in none. One without any
  *     used block goes back to its arena at once.
- *  2. An arena with a free span is in the pool's list. Free spans keep their pages up to WARM_SPANS
- *     in all, the others are discarded. An arena that is free throughout is unmapped, but for one.
+ *  2. An arena with a free span is in the pool's list; those whose free spans have their pages come first.
+ *     Free spans keep their pages up to WARM_SPANS in all, and the others are discarded: at once, or
+ *     where somebody calls mem_trim now and then (mem_keep), when they have not been needed since its
+ *     last call. An arena that is free throughout, with no pages to keep, is unmapped, but for one.
  *  3. Blocks in caches count as used here; mem_in_use takes them off.
  *
  * Locks, all RANK_ALLOC, hence taken in order of address: caches (the list of caches) before a
@@ -60,6 +62,9 @@ static struct {
 	struct arena *arenas; /* those with a free span */
 	uint32_t free_arenas; /* free throughout */
 	uint32_t warm;        /* atomic, written under the lock: free spans with pages */
+	uint32_t least;       /* fewest of them since the last count */
+	uint32_t to_trim;     /* what the last count found, less what was trimmed or needed since */
+	uint32_t keep;        /* atomic: mem_trim is called */
 } central = {
 	.caches_lock = LOCK_INIT(RANK_ALLOC),
 	.classes = { [0 ... MEM_CLASSES - 1] = { .lock = LOCK_INIT(RANK_ALLOC) } },
@@ -160,6 +165,13 @@ static struct arena *arena_new(void)
 	return a;
 }
 
+static void warm_less(uint32_t n)
+{
+	store_relaxed(&central.warm, central.warm - n);
+	if (central.warm < central.least)
+		central.least = central.warm;
+}
+
 static char *span_take(struct arena *a)
 {
 	unsigned i = (unsigned)__builtin_ctz(a->warm ? a->warm : a->free);
@@ -168,7 +180,7 @@ static char *span_take(struct arena *a)
 	if (a->free == ALL_SPANS)
 		central.free_arenas--;
 	if (a->warm & bit)
-		store_relaxed(&central.warm, central.warm - 1);
+		warm_less(1);
 	a->free &= ~bit;
 	a->warm &= ~bit;
 	if (!a->free)
@@ -179,8 +191,12 @@ static char *span_take(struct arena *a)
 /* Gives an arena that is to be unmapped. */
 static struct arena *span_give(struct arena *a, uint32_t bit, bool warm)
 {
-	if (!a->free)
+	if (a->free && warm && central.arenas != a) {
+		arena_unlink(a);
 		arena_link(a);
+	} else if (!a->free) {
+		arena_link(a);
+	}
 	a->free |= bit;
 	if (warm) {
 		a->warm |= bit;
@@ -188,11 +204,11 @@ static struct arena *span_give(struct arena *a, uint32_t bit, bool warm)
 	}
 	if (a->free != ALL_SPANS)
 		return NULL;
-	if (central.free_arenas == 0) {
+	if (central.free_arenas == 0 || (a->warm && load_relaxed(&central.keep))) {
 		central.free_arenas++;
 		return NULL;
 	}
-	store_relaxed(&central.warm, central.warm - (uint32_t)__builtin_popcount(a->warm));
+	warm_less((uint32_t)__builtin_popcount(a->warm));
 	arena_unlink(a);
 	return a;
 }
@@ -240,7 +256,7 @@ static void span_end(struct span *s)
 {
 	struct arena *a = s->arena;
 	uint32_t bit = UINT32_C(1) << (size_t)((char *)s - a->spans) / SPAN;
-	bool warm = load_relaxed(&central.warm) < WARM_SPANS;
+	bool warm = load_relaxed(&central.keep) || load_relaxed(&central.warm) < WARM_SPANS;
 
 	fiber_unpoison(s, SPAN);
 	if (!warm)
@@ -258,6 +274,57 @@ static void spans_end(struct span *list)
 		next = s->next;
 		span_end(s);
 	}
+}
+
+/* One of the warm ones, if there is any. */
+static bool span_discard(void)
+{
+	struct arena *a, *gone;
+	uint32_t bit = 0;
+	char *s = NULL;
+
+	lock_acquire(&central.pool_lock);
+	for (a = central.arenas; a && !a->warm;)
+		a = a->next;
+	if (a) {
+		bit = a->warm & -a->warm;
+		s = span_take(a);
+		central.to_trim -= central.to_trim != 0;
+	}
+	lock_release(&central.pool_lock);
+	if (!a)
+		return false;
+	os_discard(s, SPAN);
+	lock_acquire(&central.pool_lock);
+	gone = span_give(a, bit, false);
+	lock_release(&central.pool_lock);
+	if (gone)
+		os_unmap(gone, ARENA);
+	return true;
+}
+
+uint32_t mem_trim(uint32_t most, bool count)
+{
+	uint32_t unused, n = 0;
+
+	lock_acquire(&central.pool_lock);
+	unused = central.least > WARM_SPANS ? central.least - WARM_SPANS : 0;
+	if (count || central.to_trim > unused)
+		central.to_trim = unused;
+	unused = central.to_trim;
+	if (count)
+		central.least = central.warm;
+	lock_release(&central.pool_lock);
+	while (n < unused && n < most && span_discard())
+		n++;
+	return unused > most ? unused - most : 0;
+}
+
+void mem_keep(bool keep)
+{
+	store_relaxed(&central.keep, keep);
+	while (!keep && load_relaxed(&central.warm) > WARM_SPANS && span_discard())
+		continue;
 }
 
 /* ---- blocks. Under the class's lock -------------------------------------------------------- */

@@ -200,8 +200,8 @@ void gort__sysmon_kick(void)
 		note_wake(&sysmon.kicked);
 }
 
-/* Each stack that goes cold costs a flush of all processors' TLBs: so it is done in small steps while
- * goroutines run, and not for stacks that may be wanted again soon. */
+/* Each stack, or span of the allocator, that goes cold costs a flush of all processors' TLBs: so it is done in
+ * small steps while goroutines run, and not for what may be wanted again soon. */
 static void trim(int64_t now, bool running)
 {
 	int64_t every = running ? TRIM_RUNNING : TRIM_IDLE;
@@ -214,7 +214,8 @@ static void trim(int64_t now, bool running)
 		sysmon.counted_at = now;
 		sysmon.idle_counts++;
 	}
-	sysmon.trim_left = gort__stacks_trim(running ? TRIM_FEW : TRIM_MANY, count);
+	sysmon.trim_left = gort__stacks_trim(running ? TRIM_FEW : TRIM_MANY, count) +
+		mem_trim(running ? TRIM_FEW : TRIM_MANY, count);
 }
 
 static void sysmon_main(void *arg)

@@ -313,7 +313,9 @@ static void end_child(struct gort_ctx *c, struct ending *e)
 	if (!try_retain(c))
 		return;
 	list = mark(c, e->state) ? &e->work : &e->spare;
-	c->self.next = *list; /* it is in no set any more */
+	if (list == &e->work)
+		c->self.set = NULL; /* who else ends it looks there: it need not leave any more */
+	c->self.next = *list;       /* it is in no set any more */
 	*list = &c->self;
 }
 
@@ -333,14 +335,15 @@ static void start_after(struct gort_after *a, struct ending *e)
 		glist_push_new(&e->woken, a->g);
 }
 
-/* Take out a batch. False: there was none. */
+/* Take out a batch. True: there are more. */
 static bool end_some(struct ctx_set *set, struct ending *e)
 {
 	struct ctx_member *waiting[BATCH], *member;
-	unsigned n = 0, taken = 0;
+	unsigned n = 0;
+	bool more;
 
 	lock_acquire(&set->lock);
-	for (; taken < BATCH && (member = set->first) != NULL; taken++) {
+	for (unsigned i = 0; i < BATCH && (member = set->first) != NULL; i++) {
 		unlink_member(member);
 		if (member->kind == MEMBER_CTX) {
 			end_child(container_of(member, struct gort_ctx, self), e);
@@ -356,39 +359,41 @@ static bool end_some(struct ctx_set *set, struct ending *e)
 		os_membarrier(); /* park.h, between ended and taken */
 	for (unsigned i = 0; i < n; i++)
 		end_wait(waiting[i], e);
+	more = set->first != NULL;
 	lock_release(&set->lock);
-	return taken != 0;
+	return more;
 }
 
-static void end_members(struct m *m, struct gort_ctx *c, struct ending *e)
+static void end_set(struct m *m, struct ctx_set *set, struct ending *e)
 {
-	struct ctx_set *more;
+	bool more;
 
-	while (end_some(&c->set, e))
+	do {
+		more = end_some(set, e);
 		gort__ready_list(m, &e->woken);
-	more = load_seq(&c->more);
-	for (uint32_t i = 0; more && i < SHARDS; i++)
-		while (end_some(&more[i], e))
-			gort__ready_list(m, &e->woken);
+	} while (more);
 }
 
-static void close_done(struct m *m, struct gort_ctx *c)
+/* Its state was stored before the lock is taken: nobody joins, and no done channel is left open, after that. */
+static void end_marked(struct m *m, struct gort_ctx *c, struct ending *e)
 {
 	struct gort_chan *done;
+	struct ctx_set *more;
+	bool members;
 
+	gort__ctx_leave(&c->self);
+	disarm(c);
 	lock_acquire(&c->set.lock);
 	done = load_relaxed(&c->done);
+	members = c->set.first != NULL;
 	lock_release(&c->set.lock);
 	if (done)
 		gort__chan_close(m, done);
-}
-
-static void end_marked(struct m *m, struct gort_ctx *c, struct ending *e)
-{
-	gort__ctx_leave(&c->self);
-	disarm(c);
-	close_done(m, c);
-	end_members(m, c, e);
+	if (members)
+		end_set(m, &c->set, e);
+	more = load_seq(&c->more);
+	for (uint32_t i = 0; more && i < SHARDS; i++)
+		end_set(m, &more[i], e);
 }
 
 /* c is held by the caller, or is being freed by it. */
