@@ -332,7 +332,9 @@ static void with_handler(const struct sigaction *sa, int (*fn)(void *arg))
 	munmap((void *)(uintptr_t)forbidden, 4096);
 }
 
+/* Valgrind sees to such faults itself (os_signal.c). */
 // variants: maxprocs
+// not: valgrind
 TEST_PLAIN(sigsegv_elsewhere_reaches_the_handler_of_before)
 {
 	struct sigaction plain = { .sa_handler = on_fault };
@@ -355,6 +357,7 @@ static void touch_in_run(void)
 	gort_run(touch_forbidden_elsewhere, NULL, NULL);
 }
 
+// not: valgrind
 TEST_PLAIN(sigsegv_elsewhere_kills_without_talk_of_stacks)
 {
 	static char said[1 << 16];
