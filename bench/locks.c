@@ -87,7 +87,7 @@ void bench_rwmutex_read(void)
 	measure_each("rwmutex_read", read_by_four, 40000000);
 }
 
-/* ---- cond_pingpong: two goroutines take turns, each waits for the other's signal --------------- */
+/* ---- cond_pingpong: two goroutines take turns, each waits for the other's signal ------------- */
 
 struct turns { /* turn is protected by lock */
 	gort_mutex lock;
@@ -133,7 +133,7 @@ void bench_cond_pingpong(void)
 	measure_each("cond_pingpong", ping_and_pong, 5000000);
 }
 
-/* ---- sem: four goroutines, two places; sem_wait: each yields while it has one, so the others wait - */
+/* ---- sem: four goroutines, two places; sem_wait: each yields while it has one, so the others wait  */
 
 struct places {
 	gort_sem free;
@@ -179,7 +179,7 @@ void bench_sem(void)
 	measure_each("sem_wait", four_wait, 4000000);
 }
 
-/* ---- waitgroup: ten goroutines at a time, started and waited for by it ------------------------ */
+/* ---- waitgroup: ten goroutines at a time, started and waited for by it ----------------------- */
 
 #define MEMBERS 10
 

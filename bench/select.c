@@ -2,10 +2,11 @@
  * select.c - what a select over 2, 8, 64 and 1000 channels costs. bench/go/select.go is its twin:
  * there a select statement, for 1000 cases reflect.Select, since nobody writes so many.
  *
- * Two figures each. selectN: unbuffered channels; one goroutine sends each value through a channel
- * that chance picks, another selects over all of them. Every second select or so has to wait: queues
- * and unqueues N nodes. selectN_ready: one goroutine puts a value into one of N buffered channels and
- * selects, so there is always one ready. All check that what came is what was sent, and by which case.
+ * Two figures each. selectN: unbuffered channels; one goroutine sends each value through a
+ * channel that chance picks, another selects over all of them. Every second select or so has to
+ * wait: queues and unqueues N nodes. selectN_ready: one goroutine puts a value into one of N
+ * buffered channels and selects, so there is always one ready. All check that what came is what
+ * was sent, and by which case.
  */
 #include "bench.h"
 

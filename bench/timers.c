@@ -36,10 +36,10 @@ static void *memory(size_t n, size_t size)
 	return p;
 }
 
-/* ---- timer_reset: ten thousand timers that never come due, as those of idle connections ------- */
+/* ---- timer_reset: ten thousand timers that never come due, as those of idle connections ------ */
 
-/* In turn: each is put off to an hour from now, as when its connection was used. Then to a random time
- * of the next hour, half of the time an earlier one. */
+/* In turn: each is put off to an hour from now, as when its connection was used. Then to a
+ * random time of the next hour, half of the time an earlier one. */
 #define LIVE 10000
 #define HOUR (3600 * GORT_SEC)
 
@@ -77,10 +77,11 @@ void bench_timer_reset(void)
 		gort_timer_release(live[i]);
 }
 
-/* ---- timers1m: a million live timers, each with a function ------------------------------------- */
+/* ---- timers1m: a million live timers, each with a function ----------------------------------- */
 
-/* All are started, which must be done before the first is due; then they come due over four seconds.
- * The CPU time is that of all of it. Late: from a timer's time to its function's first step. */
+/* All are started, which must be done before the first is due; then they come due over four
+ * seconds. The CPU time is that of all of it. Late: from a timer's time to its function's first
+ * step. */
 #define MILLION 1000000
 #define LEAD (2 * GORT_SEC)
 #define SPREAD (4 * GORT_SEC)
@@ -140,10 +141,10 @@ void bench_timers1m(void)
 	free(all.one);
 }
 
-/* ---- sleepers100: a hundred thousand goroutines sleep ten times, 1 to 100 ms --------------------- */
+/* ---- sleepers100: a hundred thousand goroutines sleep ten times, 1 to 100 ms ----------------- */
 
-/* Over: by how much a goroutine's ten naps took longer than asked for. The longest sum of these is 900
- * ms. */
+/* Over: by how much a goroutine's ten naps took longer than asked for. The longest sum of these
+ * is 900 ms. */
 #define SLEEPERS 100000
 #define NAPS 10
 

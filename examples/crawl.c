@@ -4,9 +4,10 @@
  *
  *     crawl [DIRECTORY]
  *
- * Each directory is a member of the scope if there is a place, and is walked on the spot if not. The
- * first failure (a directory that cannot be read, too many files) ends the others, and is what
- * closing the scope gives. Without DIRECTORY it makes a small tree, walks it, and removes it.
+ * Each directory is a member of the scope if there is a place, and is walked on the spot if not.
+ * The first failure (a directory that cannot be read, too many files) ends the others, and is
+ * what closing the scope gives. Without DIRECTORY it makes a small tree, walks it, and removes
+ * it.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -130,7 +131,7 @@ static void report(const char *what, const char *directory, int most)
 		       (long long)c.bytes);
 }
 
-/* ---- the small tree: three directories in each, to a depth of four, a file in each ---------------- */
+/* ---- the small tree: three directories in each, to a depth of four, a file in each ----------- */
 
 static void path_of(char path[PATH_MAX], const char *directory, const char *name, int i)
 {

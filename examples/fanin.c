@@ -1,9 +1,10 @@
 /*
  * fanin - several stations, one collector: select takes whatever comes first.
  *
- * One select has all of it: values from the stations, the one value that is to be passed on, a time
- * that comes again and again. What must not be chosen just now has no channel, for NULL is never ready:
- * a station that has closed; the stations, as long as a value is held; the way out, as long as none is.
+ * One select has all of it: values from the stations, the one value that is to be passed on, a
+ * time that comes again and again. What must not be chosen just now has no channel, for NULL is
+ * never ready: a station that has closed; the stations, as long as a value is held; the way out,
+ * as long as none is.
  */
 #include <gort.h>
 #include <stdbool.h>

@@ -1,12 +1,14 @@
 /*
- * pubsub - publishers and subscribers that do not know each other, and a broker that nobody can hold up.
+ * pubsub - publishers and subscribers that do not know each other, and a broker that nobody can
+ * hold up.
  *
- * A subscriber has a channel of its own with room for a few messages. Publishing never waits: who does not
- * keep up misses messages, and is told how many. The rwmutex lets all publish at a time; only coming
- * and going excludes them. The end is the channel's: the broker closes it, and the subscriber's loop ends.
+ * A subscriber has a channel of its own with room for a few messages. Publishing never waits: who
+ * does not keep up misses messages, and is told how many. The rwmutex lets all publish at a time;
+ * only coming and going excludes them. The end is the channel's: the broker closes it, and the
+ * subscriber's loop ends.
  *
- * All of it runs in a bubble, whose clock only moves when everybody waits: so an hour takes no time,
- * and the output is the same each time.
+ * All of it runs in a bubble, whose clock only moves when everybody waits: so an hour takes no
+ * time, and the output is the same each time.
  */
 #include <errno.h>
 #include <gort.h>

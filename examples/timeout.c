@@ -1,10 +1,10 @@
 /*
  * timeout - a tree of contexts: a time limit for all of a search, an end for parts of it.
  *
- * A journey is looked for by air, rail and road at once, half a second at most. For each, two agencies
- * are asked, the first answer counts, and the other agency is told that nobody waits any more. The
- * limit and those ends need not be passed along: goroutines inherit the context of who starts
- * them, and what they wait for obeys it.
+ * A journey is looked for by air, rail and road at once, half a second at most. For each, two
+ * agencies are asked, the first answer counts, and the other agency is told that nobody waits any
+ * more. The limit and those ends need not be passed along: goroutines inherit the context of who
+ * starts them, and what they wait for obeys it.
  */
 #include <gort.h>
 #include <stdio.h>

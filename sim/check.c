@@ -2,14 +2,14 @@
  * check.c - what must hold of G, M and P in every schedule, beside what the runtime, the scenario
  * and memory.c check themselves.
  *
- *  1. A goroutine's stack is used by one thread at a time: nobody switches to it, or frees it, before
- *     it has been left. (The runtime tells of each switch: fiber.h.)
+ *  1. A goroutine's stack is used by one thread at a time: nobody switches to it, or frees it,
+ *     before it has been left. (The runtime tells of each switch: fiber.h.)
  *  2. A P runs one goroutine at a time. So at most as many run as there are Ps.
  *  3. What runs is RUNNING, and is what its M says.
  *  4. A goroutine stays within its stack.
- *  5. When all threads wait, and before time jumps to the first deadline: nothing is queued where an
- *     idle P could run it, unless somebody looks within a millisecond; a P that nobody holds has no
- *     work; nobody is counted as spinning; no timer is due before somebody wakes for it.
+ *  5. When all threads wait, and before time jumps to the first deadline: nothing is queued where
+ *     an idle P could run it, unless somebody looks within a millisecond; a P that nobody holds
+ *     has no work; nobody is counted as spinning; no timer is due before somebody wakes for it.
  *     Where a fault refused a thread or memory, the runtime is allowed to find work later.
  *  6. At the end nothing of gort's memory is in use, no mapping is left but one arena that the
  *     allocator keeps, nothing of the system's is still installed.

@@ -10,9 +10,10 @@
  * from there on, until somebody does a step that its own depends on. A schedule in which all that
  * could run sleep shows nothing new, and is abandoned.
  *
- * Two steps are independent if they touch different words, or both only read, or one of them touches
- * nothing that others see (a pause, a thread's start). A step that flushes a buffer depends on
- * all. A bound on preemptions, if one is set, makes the search smaller, and not complete.
+ * Two steps are independent if they touch different words, or both only read, or one of them
+ * touches nothing that others see (a pause, a thread's start). A step that flushes a buffer
+ * depends on all. A bound on preemptions, if one is set, makes the search smaller, and not
+ * complete.
  */
 #include "engine.h"
 

@@ -13,9 +13,10 @@
  *     change places only in sim_switch, which is called only at points and where a thread waits.
  *  2. Whatever decides anything comes from the seed: sim_random, addresses of the arena and of
  *     static data, simulated time. No value of the real machine enters a schedule.
- *  3. What a schedule has changed is put back before the next one (run.c): the sections sim_data and
- *     sim_bss, which hold all variables of gort and of the scenarios; the thread-locals; the arena;
- *     the engine's struct sim. The engine's other variables hold nothing that a schedule reads.
+ *  3. What a schedule has changed is put back before the next one (run.c): the sections sim_data
+ *     and sim_bss, which hold all variables of gort and of the scenarios; the thread-locals; the
+ *     arena; the engine's struct sim. The engine's other variables hold nothing that a schedule
+ *     reads.
  *  4. Code of the engine that runs on a goroutine's stack is frugal. What prints runs on the real
  *     thread's own stack: sim_fail goes there.
  */

@@ -1,6 +1,6 @@
 /*
- * run.c - one schedule: what the seed decides, everything put back as it was, the scenario's thread,
- * the end.
+ * run.c - one schedule: what the seed decides, everything put back as it was, the scenario's
+ * thread, the end.
  */
 #include "arch/arch.h"
 #include "engine.h"
@@ -35,7 +35,8 @@ static enum strategy some_strategy(void)
 	return n < 4 ? RANDOM : n < 7 ? PCT : DELAY;
 }
 
-/* Each is drawn whether it is needed or not: what is fixed by an option does not change the rest. */
+/* Each is drawn whether it is needed or not: what is fixed by an option does not change the
+ * rest. */
 static void plan_by_seed(struct plan *p, const struct scenario *s)
 {
 	static const uint32_t stay[] = { 0, 0x80000000, 0xc0000000, 0xf0000000, 0xfc000000 };

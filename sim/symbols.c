@@ -1,7 +1,7 @@
 /*
- * symbols.c - names of the program's own functions and variables, from its symbol table. The program is
- * linked at a constant address, so that a symbol's value is its address. Read when a report is
- * printed, and not before.
+ * symbols.c - names of the program's own functions and variables, from its symbol table. The
+ * program is linked at a constant address, so that a symbol's value is its address. Read when a
+ * report is printed, and not before.
  */
 #include "engine.h"
 

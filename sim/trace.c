@@ -1,8 +1,8 @@
 /*
  * trace.c - the last steps of a schedule, its hash, and the report of one that has failed.
  *
- * A step's record is raw; text is made only when it is printed. Two schedules whose hashes are equal
- * did the same steps, by the same threads, with the same values.
+ * A step's record is raw; text is made only when it is printed. Two schedules whose hashes are
+ * equal did the same steps, by the same threads, with the same values.
  */
 #include "engine.h"
 

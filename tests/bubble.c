@@ -1,6 +1,6 @@
 /*
- * bubble.c - goroutines with a clock of their own: it stands still while one of them can go on, jumps when
- * all wait, and tells when that would be for ever.
+ * bubble.c - goroutines with a clock of their own: it stands still while one of them can go on,
+ * jumps when all wait, and tells when that would be for ever.
  */
 #include "harness.h"
 

@@ -1,6 +1,6 @@
 /*
- * chan.c - channels, one goroutine's view at a time, then all at once: rendezvous, buffers, closing in
- * every state, deadlines, queues, memory. Values are conserved whatever races.
+ * chan.c - channels, one goroutine's view at a time, then all at once: rendezvous, buffers,
+ * closing in every state, deadlines, queues, memory. Values are conserved whatever races.
  *
  * Where a test needs another goroutine to be waiting, it sets GOMAXPROCS to 1 and gives way
  * until that has announced itself (await): with one P it has gone on into its wait.

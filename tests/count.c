@@ -93,7 +93,8 @@ TEST_PLAIN(count_without_a_main)
 	gort_chan_release(gate);
 }
 
-/* Sampled while all Ps make and end goroutines, it is never below what is known to be alive, nor wild. */
+/* Sampled while all Ps make and end goroutines, it is never below what is known to be alive, nor
+ * wild. */
 static atomic_int started;
 
 static void end_at_once(void *arg)

@@ -1,6 +1,7 @@
 /*
- * ctx.c - contexts: who ends with whom, why, until when, with which values; done channels, functions at
- * the end, memory; the current context. The waits that contexts end: ctx_wait.c, ctx_race.c.
+ * ctx.c - contexts: who ends with whom, why, until when, with which values; done channels,
+ * functions at the end, memory; the current context. The waits that contexts end: ctx_wait.c,
+ * ctx_race.c.
  */
 #include "harness.h"
 
@@ -59,7 +60,7 @@ static gort_ctx *background(void)
 	return gort_ctx_background();
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 TEST_PLAIN(background_never_ends)
 {
@@ -167,7 +168,7 @@ TEST_PLAIN(child_of_one_that_has_ended)
 	gort_ctx_release(late);
 }
 
-/* ---- deadlines --------------------------------------------------------------------------------------- */
+/* ---- deadlines ------------------------------------------------------------------------------- */
 
 TEST_PLAIN(deadline_is_the_earliest_on_the_way_up)
 {
@@ -362,7 +363,7 @@ TEST(deadlines_that_are_not_reached_leave_nothing)
 		CHECK(mem_in_use() < before + (64 << 10));
 }
 
-/* ---- values -------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 TEST_PLAIN(value_is_the_nearest_by_the_keys_address)
 {
@@ -394,7 +395,7 @@ TEST_PLAIN(value_is_the_nearest_by_the_keys_address)
 	gort_ctx_release(apart);
 }
 
-/* ---- the done channel ------------------------------------------------------------------------------------ */
+/* ---- the done channel ------------------------------------------------------------------------ */
 
 TEST_PLAIN(done_is_one_channel_closed_at_the_end)
 {
@@ -479,7 +480,7 @@ TEST(done_asked_for_by_many_while_it_ends)
 	}
 }
 
-/* ---- references -------------------------------------------------------------------------------------------- */
+/* ---- references ------------------------------------------------------------------------------ */
 
 /* Each holds its parent, in whatever order they are let go. */
 TEST_PLAIN(last_release_ends_it)
@@ -515,7 +516,7 @@ TEST_PLAIN(parent_lives_on_when_its_child_is_released)
 	gort_ctx_release(top);
 }
 
-/* ---- many ---------------------------------------------------------------------------------------------------- */
+/* ---- many ------------------------------------------------------------------------------------ */
 
 /* A chain, on a small stack: neither its end nor its release recurses. */
 static int chain(void *arg)
@@ -610,7 +611,7 @@ TEST(million_children_leave_no_trace_in_their_parent)
 	gort_ctx_release(top);
 }
 
-/* ---- children made while their parent ends ------------------------------------------------------------------- */
+/* ---- children made while their parent ends --------------------------------------------------- */
 
 static struct {
 	gort_ctx *parent;
@@ -691,7 +692,7 @@ TEST(children_released_while_their_parent_ends)
 	}
 }
 
-/* ---- without memory ---------------------------------------------------------------------------------------------- */
+/* ---- without memory -------------------------------------------------------------------------- */
 
 TEST_PLAIN(contexts_without_memory)
 {
@@ -725,7 +726,7 @@ TEST_PLAIN(contexts_without_memory)
 	gort_ctx_release(ctx);
 }
 
-/* ---- misuse ------------------------------------------------------------------------------------------------------ */
+/* ---- misuse ---------------------------------------------------------------------------------- */
 
 TEST_PLAIN_DIES(cancelling_the_background, "gort_ctx_cancel: a context that does not end by itself")
 {

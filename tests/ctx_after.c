@@ -1,6 +1,6 @@
 /*
- * ctx_after.c - functions that run at a context's end, and contexts under runtimes that come and go: what
- * lives on, what is dropped, who is still told.
+ * ctx_after.c - functions that run at a context's end, and contexts under runtimes that come and
+ * go: what lives on, what is dropped, who is still told.
  */
 #include "harness.h"
 
@@ -35,7 +35,7 @@ static gort_after *after(gort_ctx *ctx, atomic_int *count)
 	return a;
 }
 
-/* ---- functions at the end ---------------------------------------------------------------------------- */
+/* ---- functions at the end -------------------------------------------------------------------- */
 
 // variants: maxprocs bubble
 TEST(function_runs_once_at_the_end)
@@ -161,7 +161,7 @@ TEST(ten_thousand_functions)
 	gort_ctx_release(ctx);
 }
 
-/* ---- stop and the end at once -------------------------------------------------------------------------- */
+/* ---- stop and the end at once ---------------------------------------------------------------- */
 
 static struct {
 	gort_chan *ctx;     /* to be ended */
@@ -256,7 +256,7 @@ TEST(functions_without_memory)
 	gort_ctx_release(ctx);
 }
 
-/* ---- runtimes that come and go ---------------------------------------------------------------------------- */
+/* ---- runtimes that come and go --------------------------------------------------------------- */
 
 static struct {
 	gort_ctx *ctx, *other;
@@ -414,7 +414,7 @@ TEST_PLAIN(runtime_ends_with_the_last_reference)
 	gort_chan_release(left.never);
 }
 
-/* ---- deadlines of contexts that are older than the runtime ------------------------------------------------- */
+/* ---- deadlines of contexts that are older than the runtime ----------------------------------- */
 
 enum way { DONE, SELECT, UNDER, AFTER, CHILD, WAYS };
 
@@ -502,8 +502,9 @@ TEST_PLAIN(deadline_of_a_context_made_in_a_runtime_before)
 	wait_for_old_ones(make_in_runtime, 2);
 }
 
-/* A straggler keeps all stacks from being freed. The goroutines on them are over all the same: a context
- * that ends under the next runtime, or the cancellation of a task, does not have them run in it. */
+/* A straggler keeps all stacks from being freed. The goroutines on them are over all the same: a
+ * context that ends under the next runtime, or the cancellation of a task, does not have them
+ * run in it. */
 static atomic_bool spin_end, spun;
 
 static void spin(void *arg)

@@ -1,6 +1,7 @@
 /*
- * ctx_current.c - the current context of a goroutine, a task or a plain thread: inherited, entered and
- * left, held; deadlines of one's own; tasks that are cancelled. The waits that end by it: ctx_wait.c.
+ * ctx_current.c - the current context of a goroutine, a task or a plain thread: inherited,
+ * entered and left, held; deadlines of one's own; tasks that are cancelled. The waits that end by
+ * it: ctx_wait.c.
  */
 #include "harness.h"
 
@@ -29,7 +30,7 @@ static int wait_for_ever(void)
 	return gort_chan_recv(never, NULL);
 }
 
-/* ---- inherited ---------------------------------------------------------------------------------------- */
+/* ---- inherited ------------------------------------------------------------------------------- */
 
 static struct {
 	gort_waitgroup all;
@@ -168,7 +169,7 @@ TEST(tasks_have_a_context_of_their_own)
 	gort_ctx_release(ctx);
 }
 
-/* ---- entered and left ---------------------------------------------------------------------------------- */
+/* ---- entered and left ------------------------------------------------------------------------ */
 
 static void nest(void *arg)
 {
@@ -371,7 +372,7 @@ TEST(many_guests_under_one_context)
 	gort_chan_release(never);
 }
 
-/* ---- deadlines of one's own ------------------------------------------------------------------------------- */
+/* ---- deadlines of one's own ------------------------------------------------------------------ */
 
 static void set_and_put_back(void *arg)
 {

@@ -1,7 +1,8 @@
 /*
- * ctx_race.c - one wait and all who may end it at once: sender, receiver, closer, canceller, deadline. One
- * of them wins, and what the caller and the others are told agrees: no value is lost or comes twice,
- * nobody waits for ever. Each under GOMAXPROCS that change, too, and without membarrier(2).
+ * ctx_race.c - one wait and all who may end it at once: sender, receiver, closer, canceller,
+ * deadline. One of them wins, and what the caller and the others are told agrees: no value is
+ * lost or comes twice, nobody waits for ever. Each under GOMAXPROCS that change, too, and without
+ * membarrier(2).
  */
 #include "harness.h"
 
@@ -30,7 +31,7 @@ static void dawdle(uint32_t *random)
 		gort_yield();
 }
 
-/* ---- both ends of a channel are cancelled, again and again ---------------------------------------- */
+/* ---- both ends of a channel are cancelled, again and again ----------------------------------- */
 
 enum { SENDER, RECEIVER, ENDS };
 
@@ -189,7 +190,7 @@ TEST(values_come_once_and_in_order_for_long)
 	talks_of_all_kinds(SCALE(400000));
 }
 
-/* ---- all enders at one wait ------------------------------------------------------------------------- */
+/* ---- all enders at one wait ------------------------------------------------------------------ */
 
 enum { PARTNER, CLOSER, CANCELLER, HELPERS };
 
@@ -338,7 +339,7 @@ TEST(one_of_all_enders_wins_for_long)
 	duels_of_all_kinds(SCALE(500000));
 }
 
-/* ---- under other conditions --------------------------------------------------------------------------- */
+/* ---- under other conditions ------------------------------------------------------------------ */
 
 static atomic_bool over;
 
@@ -381,7 +382,7 @@ TEST_PLAIN(races_without_membarrier)
 	CHECK_EQ(gort_run(races, NULL, NULL), 0);
 }
 
-/* ---- going under a context while it ends ----------------------------------------------------------------- */
+/* ---- going under a context while it ends ----------------------------------------------------- */
 
 static struct {
 	gort_chan *never;
@@ -450,7 +451,8 @@ TEST(contexts_entered_while_they_end)
 		enter_and_cancel(SCALE(20000), guests);
 }
 
-/* A guest whose first wait is refused at once begins another, which only the mutex's holder may end. */
+/* A guest whose first wait is refused at once begins another, which only the mutex's holder may
+ * end. */
 static void refused_then_locks(void *arg)
 {
 	(void)arg;
@@ -505,9 +507,10 @@ TEST(guests_that_are_cancelled_as_they_begin_to_wait)
 	gort_chan_release(in.never);
 }
 
-/* ---- what is seen ---------------------------------------------------------------------------------------- */
+/* ---- what is seen ---------------------------------------------------------------------------- */
 
-/* What was done before a context was ended is seen by whoever is told of it. ThreadSanitizer judges. */
+/* What was done before a context was ended is seen by whoever is told of it. ThreadSanitizer
+ * judges. */
 static struct {
 	int letter;         /* plain */
 	atomic_bool posted; /* relaxed: it orders nothing */

@@ -1,7 +1,7 @@
 /*
- * ctx_wait.c - every cancellable call, and every way in which its caller's context or own deadline ends
- * it: before it begins, while it waits, on goroutines and on guests. And the races for one wait, between
- * whoever may end it: one wins, no value is lost, nobody waits for ever.
+ * ctx_wait.c - every cancellable call, and every way in which its caller's context or own
+ * deadline ends it: before it begins, while it waits, on goroutines and on guests. And the races
+ * for one wait, between whoever may end it: one wins, no value is lost, nobody waits for ever.
  */
 #include "harness.h"
 
@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 
-/* ---- objects to wait on: for ever, or not at all ------------------------------------------------ */
+/* ---- objects to wait on: for ever, or not at all --------------------------------------------- */
 
 static struct {
 	gort_chan *empty;   /* nobody sends */
@@ -81,7 +81,8 @@ static void make_world(void)
 	EVENTUALLY(atomic_load(&w.busy));
 }
 
-/* Whoever has given up a wait has left nothing behind that could take a value, a lock or a place. */
+/* Whoever has given up a wait has left nothing behind that could take a value, a lock or a
+ * place. */
 static void check_world(void)
 {
 	CHECK_EQ(gort_chan_try_send(w.empty, NULL), -EAGAIN);
@@ -128,7 +129,7 @@ static void end_world(void)
 	release_world();
 }
 
-/* ---- the calls. ready: the object lets it complete at once -------------------------------------- */
+/* ---- the calls. ready: the object lets it complete at once ----------------------------------- */
 
 #define LATE gort_in(3600 * GORT_SEC)
 
@@ -374,7 +375,7 @@ static int (*const calls[])(bool ready) = {
 
 #define CALLS (int)(sizeof calls / sizeof calls[0])
 
-/* ---- one call, on a goroutine or a guest ---------------------------------------------------------- */
+/* ---- one call, on a goroutine or a guest ----------------------------------------------------- */
 
 struct run {
 	gort_ctx *ctx;    /* to be under, or NULL */
@@ -634,7 +635,7 @@ TEST(waits_that_no_context_ends)
 	release_world();
 }
 
-/* ---- very many at once --------------------------------------------------------------------------- */
+/* ---- very many at once ----------------------------------------------------------------------- */
 
 static struct waits *_Atomic waiting[10000 + CALLS];
 static atomic_int canceled;

@@ -1,6 +1,6 @@
 /*
- * go.c - starting goroutines: each runs once, with its argument; what a new one inherits and what it
- * keeps for itself wherever it runs.
+ * go.c - starting goroutines: each runs once, with its argument; what a new one inherits and what
+ * it keeps for itself wherever it runs.
  */
 #include "harness.h"
 

@@ -1,7 +1,7 @@
 /*
- * guest.c - plain threads, with and without a runtime: every call they may make, among themselves and
- * with goroutines. A guest that waits for a goroutine is joined only when it has said that it is
- * done: joining blocks the thread, and there may be only one.
+ * guest.c - plain threads, with and without a runtime: every call they may make, among themselves
+ * and with goroutines. A guest that waits for a goroutine is joined only when it has said that it
+ * is done: joining blocks the thread, and there may be only one.
  */
 #include "harness.h"
 

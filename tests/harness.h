@@ -1,6 +1,7 @@
 /*
- * harness.h - what a test may say. Each tests/<subject>.c is a program; each TEST in it is a ctest
- * test named subject.case, in a process of its own (tests/CMakeLists.txt reads them off the source).
+ * harness.h - what a test may say. Each tests/<subject>.c is a program; each TEST in it is a
+ * ctest test named subject.case, in a process of its own (tests/CMakeLists.txt reads them off the
+ * source).
  *
  *     subject              all cases, one after the other
  *     subject CASE...      these, each in a forked child that is watched; exit 0, 1, or 77: skipped

@@ -1,6 +1,6 @@
 /*
- * key.c - goroutine-local values: each goroutine's own, thread-local on plain threads; destructors at
- * the end; keys that come and go.
+ * key.c - goroutine-local values: each goroutine's own, thread-local on plain threads;
+ * destructors at the end; keys that come and go.
  */
 #include "harness.h"
 

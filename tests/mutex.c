@@ -270,8 +270,8 @@ static void wait_for_it(void *arg)
 	gort_waitgroup_done(&group);
 }
 
-/* The hog gives way only while it holds it, and lets it go for a moment: but for the rule that a waiter
- * of over 1 ms goes first, with one P nobody else would ever get it. */
+/* The hog gives way only while it holds it, and lets it go for a moment: but for the rule that a
+ * waiter of over 1 ms goes first, with one P nobody else would ever get it. */
 static void hog(int64_t hold)
 {
 	int64_t limit = gort_in(30 * GORT_SEC), until;

@@ -1,5 +1,6 @@
 /*
- * panic.c - gort_panic and gort_try: what is caught, where it goes on, what is said when nobody catches.
+ * panic.c - gort_panic and gort_try: what is caught, where it goes on, what is said when nobody
+ * catches.
  */
 #include "harness.h"
 

@@ -359,9 +359,10 @@ static void hurried_writer(void *arg)
 	CHECK_EQ(gort_rwmutex_lock_until(&rw, *(int64_t *)arg), -ETIMEDOUT);
 }
 
-/* Between the two steps of an unlock the next writer comes: it waits for the second. The first one,
- * which gives up the inner mutex, is done by the test; the second step comes with another first one,
- * so the next writer, who has the lock then, takes that mutex once more before it unlocks. */
+/* Between the two steps of an unlock the next writer comes: it waits for the second. The first
+ * one, which gives up the inner mutex, is done by the test; the second step comes with another
+ * first one, so the next writer, who has the lock then, takes that mutex once more before it
+ * unlocks. */
 static void write_between(void *arg)
 {
 	atomic_fetch_add(&arrived, 1);

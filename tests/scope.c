@@ -1,6 +1,7 @@
 /*
- * scope.c - scopes: close waits for all members, whatever happens; the first failure ends the others; limits,
- * cancellation, grace, nesting; and a scenario into which each kind of failure is put at each step.
+ * scope.c - scopes: close waits for all members, whatever happens; the first failure ends the
+ * others; limits, cancellation, grace, nesting; and a scenario into which each kind of failure is
+ * put at each step.
  */
 #include "harness.h"
 
@@ -41,7 +42,7 @@ static void go(gort_scope *s, int (*fn)(void *arg), intptr_t arg)
 	CHECK_EQ(gort_scope_go(s, fn, (void *)arg), 0);
 }
 
-/* ---- members ----------------------------------------------------------------------------------------- */
+/* ---- members --------------------------------------------------------------------------------- */
 
 static void enter(void)
 {
@@ -111,7 +112,7 @@ static int exits(void *arg)
 	return -EIO;
 }
 
-/* ---- results ------------------------------------------------------------------------------------------ */
+/* ---- results --------------------------------------------------------------------------------- */
 
 static void use(void *arg)
 {
@@ -234,7 +235,7 @@ TEST_DIES(panic_of_a_member_dies_without_on_panic, "panic: member 4")
 	gort_scope_close(s);
 }
 
-/* ---- limits --------------------------------------------------------------------------------------------- */
+/* ---- limits ---------------------------------------------------------------------------------- */
 
 static int run_a_little(void *arg)
 {
@@ -366,7 +367,7 @@ TEST(no_place_in_a_cancelled_scope)
 	end();
 }
 
-/* ---- members that add members -------------------------------------------------------------------------- */
+/* ---- members that add members ---------------------------------------------------------------- */
 
 static int grow(void *arg)
 {
@@ -418,7 +419,7 @@ TEST(members_try_to_add_members_under_a_limit)
 	CHECK(atomic_load(&most_alive) <= 4);
 }
 
-/* ---- attributes, contexts -------------------------------------------------------------------------------- */
+/* ---- attributes, contexts -------------------------------------------------------------------- */
 
 static int see_copy(void *arg)
 {
@@ -496,7 +497,7 @@ TEST(context_ends_with_the_scope)
 	gort_ctx_release(ctx);
 }
 
-/* ---- cancellation, deadlines, grace ---------------------------------------------------------------------- */
+/* ---- cancellation, deadlines, grace ---------------------------------------------------------- */
 
 // variants: maxprocs bubble
 TEST(cancel_has_the_cause)
@@ -569,7 +570,8 @@ static void close_and_cancel(struct closer *c, bool on_guest)
 	gort_ctx_release(c->ctx);
 }
 
-/* The caller of close is cancelled, or its deadline passes: the members are, too, and it waits for all. */
+/* The caller of close is cancelled, or its deadline passes: the members are, too, and it waits
+ * for all. */
 // variants: maxprocs
 TEST(close_under_a_context_that_ends)
 {
@@ -630,7 +632,7 @@ TEST(wait_until_gives_a_time_of_grace)
 	end();
 }
 
-/* ---- scopes in scopes ------------------------------------------------------------------------------------- */
+/* ---- scopes in scopes ------------------------------------------------------------------------ */
 
 static int opens_one(void *arg)
 {
@@ -687,7 +689,7 @@ TEST(inner_failure_ends_the_inner_scope)
 	end();
 }
 
-/* ---- many --------------------------------------------------------------------------------------------------- */
+/* ---- many ------------------------------------------------------------------------------------ */
 
 // variants: maxprocs bubble
 TEST(hundred_thousand_members_and_scopes_in_flat_memory)
@@ -709,7 +711,7 @@ TEST(hundred_thousand_members_and_scopes_in_flat_memory)
 	EVENTUALLY(mem_in_use() <= memory + (2 << 20));
 }
 
-/* ---- a runtime that is not there, or ends ------------------------------------------------------------------- */
+/* ---- a runtime that is not there, or ends ---------------------------------------------------- */
 
 TEST_PLAIN(without_a_runtime)
 {
@@ -756,7 +758,7 @@ TEST_PLAIN(runtime_ends_under_a_scope_of_a_guest)
 	end();
 }
 
-/* ---- misuse -------------------------------------------------------------------------------------------------- */
+/* ---- misuse ---------------------------------------------------------------------------------- */
 
 static int closes_its_own(void *arg)
 {

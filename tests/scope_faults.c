@@ -1,7 +1,7 @@
 /*
- * scope_faults.c - one scenario with scopes in a scope, and each kind of failure put in at each of its
- * steps: a cancellation, a panic, goexit, a failure, memory that runs out. No member outlives its scope's
- * close, the failure is told, and nothing is left.
+ * scope_faults.c - one scenario with scopes in a scope, and each kind of failure put in at each
+ * of its steps: a cancellation, a panic, goexit, a failure, memory that runs out. No member
+ * outlives its scope's close, the failure is told, and nothing is left.
  */
 #include "harness.h"
 
@@ -29,9 +29,10 @@ struct frame {
 	int result; /* of body, else of the scope */
 };
 
-/* ---- steps -------------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
-/* One of the scenario's steps, by a member of f's scope, or by its owner. Gives a failure to return. */
+/* One of the scenario's steps, by a member of f's scope, or by its owner. Gives a failure to
+ * return. */
 static int step(struct frame *f)
 {
 	if (x.fault == NONE || x.fault == MEMORY || atomic_fetch_sub(&x.steps, 1) != 1)
@@ -66,7 +67,7 @@ static int begin_member(struct frame *f)
 	return -ENOMEM;
 }
 
-/* ---- scopes that are closed whatever becomes of their owner ---------------------------------------------- */
+/* ---- scopes that are closed whatever becomes of their owner ---------------------------------- */
 
 /* What failed first ends the rest; a failure of the owner's does so, too. */
 static void close_frame(void *arg)
@@ -105,7 +106,7 @@ static int in_a_scope(int limit, int (*body)(struct frame *f))
 	return err < 0 ? err : f.result;
 }
 
-/* ---- the scenario ----------------------------------------------------------------------------------------- */
+/* ---- the scenario ---------------------------------------------------------------------------- */
 
 static int producer(void *arg)
 {
@@ -197,7 +198,7 @@ static int owner(void *arg)
 	return in_a_scope(2, outer_body);
 }
 
-/* ---- with a fault --------------------------------------------------------------------------------------------- */
+/* ---- with a fault ---------------------------------------------------------------------------- */
 
 /* What it came to. */
 static int scenario(enum fault fault, int at)

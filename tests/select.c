@@ -1,8 +1,8 @@
 /*
- * select.c - gort_select, one wait at a time: channels at once and after waiting, closing, deadlines,
- * misuse. By goroutines and by guests, on both sides. Times, tasks and contexts are in select_ends.c,
- * chance in select_chance.c, queues, width, memory and the runtime's end in select_queues.c, many at
- * once in select_stress.c.
+ * select.c - gort_select, one wait at a time: channels at once and after waiting, closing,
+ * deadlines, misuse. By goroutines and by guests, on both sides. Times, tasks and contexts are in
+ * select_ends.c, chance in select_chance.c, queues, width, memory and the runtime's end in
+ * select_queues.c, many at once in select_stress.c.
  */
 #include "select.h"
 

@@ -1,5 +1,6 @@
 /*
- * select.h - what the tests of gort_select share: calls that somebody else makes, goroutine or guest.
+ * select.h - what the tests of gort_select share: calls that somebody else makes, goroutine or
+ * guest.
  *
  * Nobody is hoped to wait by now: the nodes of a select stand in its channels' queues, where begin
  * looks for them. Only tasks' queues cannot be seen.

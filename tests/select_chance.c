@@ -1,6 +1,6 @@
 /*
- * select_chance.c - among several that are ready each is as likely: for one goroutine, across many, for
- * guests, for all kinds of cases, and for those woken.
+ * select_chance.c - among several that are ready each is as likely: for one goroutine, across
+ * many, for guests, for all kinds of cases, and for those woken.
  */
 #include "select.h"
 

@@ -1,6 +1,6 @@
 /*
- * select_ends.c - what ends a select besides plain channels: times, timers, tasks that end, contexts that
- * end. By goroutines and by guests.
+ * select_ends.c - what ends a select besides plain channels: times, timers, tasks that end,
+ * contexts that end. By goroutines and by guests.
  */
 #include "select.h"
 
@@ -156,7 +156,8 @@ TEST(task_that_has_ended_is_ready)
 	check_both(task_that_has_ended, 1);
 }
 
-/* Several wait for one task, one of them by two cases; the handle is joined when all have seen it. */
+/* Several wait for one task, one of them by two cases; the handle is joined when all have seen
+ * it. */
 static void task_that_ends(int how)
 {
 	for (size_t at = 0; at < AMONG; at++) {
@@ -403,7 +404,8 @@ TEST(deadline_of_a_context_is_no_case)
 	check_both(deadline_of_a_context, 1);
 }
 
-/* A deadline of the context's that comes about during the wait, whoever finds that it has passed. */
+/* A deadline of the context's that comes about during the wait, whoever finds that it has
+ * passed. */
 static void deadline_found_by_others(int how)
 {
 	gort_chan *c = make(0);

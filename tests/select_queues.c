@@ -1,6 +1,7 @@
 /*
- * select_queues.c - a select stands in several queues at a time: of one channel, in both directions, in
- * order with plain calls, in a thousand; and leaves them all, without memory, and at the runtime's end.
+ * select_queues.c - a select stands in several queues at a time: of one channel, in both
+ * directions, in order with plain calls, in a thousand; and leaves them all, without memory, and
+ * at the runtime's end.
  */
 #include "select.h"
 
@@ -233,8 +234,8 @@ TEST(selects_and_plain_calls_are_served_in_order)
 	check_both(in_line, 2);
 }
 
-/* Those that leave the line through another case, or by a deadline, stand at its front, in its middle
- * and at its end. */
+/* Those that leave the line through another case, or by a deadline, stand at its front, in its
+ * middle and at its end. */
 static void out_of_line(int how)
 {
 	enum { N = 9 };
@@ -280,8 +281,8 @@ TEST(who_leaves_the_line_leaves_the_others_in_order)
 	check_both(out_of_line, 2);
 }
 
-/* A select that another channel has ended, but that has not run since, still stands in the queue: it is
- * no partner, and must not hide who is ready. */
+/* A select that another channel has ended, but that has not run since, still stands in the
+ * queue: it is no partner, and must not hide who is ready. */
 TEST(who_has_been_ended_already_is_no_partner)
 {
 	gort_chan *stale = make(0), *c = make(0), *ready = make(1);

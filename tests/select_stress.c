@@ -1,7 +1,7 @@
 /*
- * select_stress.c - many goroutines and guests select over the same few channels, among plain calls,
- * deadlines and closings: each value that was sent is received once, all others are still with their
- * senders. Tasks that end meanwhile. A runtime that ends meanwhile.
+ * select_stress.c - many goroutines and guests select over the same few channels, among plain
+ * calls, deadlines and closings: each value that was sent is received once, all others are still
+ * with their senders. Tasks that end meanwhile. A runtime that ends meanwhile.
  */
 #include "select.h"
 
@@ -80,7 +80,8 @@ static void sent_all(struct worker *w)
 	w->counted = false;
 }
 
-/* All channels from a random one on, some of them in several cases. Who has something to send tries to. */
+/* All channels from a random one on, some of them in several cases. Who has something to send
+ * tries to. */
 static size_t make_cases(struct worker *w, gort_case *cases, int64_t *out, int64_t *in)
 {
 	size_t n = CHANS + chance(w, chance(w, 8) ? 6 : MOST_CASES - CHANS),
@@ -317,8 +318,8 @@ TEST(conservation_with_contexts_that_end)
 	gort_chan_release(traffic.to_cancel);
 }
 
-/* Each sends and receives in every select: who finds another that has not gone to sleep yet. The last
- * values have no partner: they are closed out. */
+/* Each sends and receives in every select: who finds another that has not gone to sleep yet. The
+ * last values have no partner: they are closed out. */
 // variants: maxprocs
 TEST(conservation_among_those_that_do_both)
 {

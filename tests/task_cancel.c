@@ -1,6 +1,6 @@
 /*
- * task_cancel.c - gort_task_cancel: before the task starts, while it runs, waits or ends, after its end;
- * raced with whatever the task and its owners do; and what is below the task.
+ * task_cancel.c - gort_task_cancel: before the task starts, while it runs, waits or ends, after
+ * its end; raced with whatever the task and its owners do; and what is below the task.
  */
 #include "harness.h"
 
@@ -52,7 +52,7 @@ static void check_canceled(int cause)
 	CHECK_EQ(gort_chan_try_recv(gort_ctx_done(ctx), NULL), -EPIPE);
 }
 
-/* ---- when ------------------------------------------------------------------------------------------- */
+/* ---- when ------------------------------------------------------------------------------------ */
 
 static int waits_twice(void *arg)
 {
@@ -182,7 +182,7 @@ TEST(by_itself)
 	end();
 }
 
-/* ---- what is above and below it ------------------------------------------------------------------------ */
+/* ---- what is above and below it -------------------------------------------------------------- */
 
 static void below(void *arg)
 {
@@ -336,7 +336,7 @@ TEST(while_it_is_under_another_context)
 	end();
 }
 
-/* ---- at once with everything else ---------------------------------------------------------------------- */
+/* ---- at once with everything else ------------------------------------------------------------ */
 
 static struct {
 	gort_chan *tasks; /* to cancel */
@@ -431,9 +431,10 @@ TEST(raced_with_all_that_it_does)
 	end();
 }
 
-/* ---- without memory ------------------------------------------------------------------------------------ */
+/* ---- without memory -------------------------------------------------------------------------- */
 
-/* Where there is none for a context, the task is under its spawner's, and can be cancelled all the same. */
+/* Where there is none for a context, the task is under its spawner's, and can be cancelled all
+ * the same. */
 static int looks_without_memory(void *arg)
 {
 	(void)arg;
@@ -494,7 +495,7 @@ TEST(of_those_below_one_without_memory)
 	end();
 }
 
-/* ---- guests, the runtime's end, misuse --------------------------------------------------------------------- */
+/* ---- guests, the runtime's end, misuse ------------------------------------------------------- */
 
 static gort_task *handle;
 

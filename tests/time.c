@@ -1,6 +1,6 @@
 /*
- * time.c - the clock, deadlines and sleeping. Upper bounds are never checked, only that nothing ends
- * early and that all of it ends.
+ * time.c - the clock, deadlines and sleeping. Upper bounds are never checked, only that nothing
+ * ends early and that all of it ends.
  */
 #include "harness.h"
 

@@ -1,7 +1,8 @@
 /*
- * timer.c - timers: when they fire, that they do, and that nothing stale comes of one that was stopped or
- * moved; from goroutines and guests, through races, shortage of memory, changes of GOMAXPROCS and the
- * runtime's end. Upper bounds are never checked, only that nothing is early and that all of it comes.
+ * timer.c - timers: when they fire, that they do, and that nothing stale comes of one that was
+ * stopped or moved; from goroutines and guests, through races, shortage of memory, changes of
+ * GOMAXPROCS and the runtime's end. Upper bounds are never checked, only that nothing is early
+ * and that all of it comes.
  */
 #include "harness.h"
 
@@ -855,7 +856,7 @@ TEST(a_timer_comes_while_all_ps_are_busy)
 	gort_timer_release(t);
 }
 
-/* ---- GOMAXPROCS goes down ----------------------------------------------------------------------- */
+/* ---- GOMAXPROCS goes down -------------------------------------------------------------------- */
 
 enum { SPREAD = 64 };
 static gort_timer *spread[SPREAD];
@@ -869,8 +870,8 @@ static void compute(int64_t duration)
 		;
 }
 
-/* A timer, and a deadline, in the heap of a P that is going to be retired; of most, for nobody takes the
- * last from where it runs. (What moves quickly is not stolen.) */
+/* A timer, and a deadline, in the heap of a P that is going to be retired; of most, for nobody
+ * takes the last from where it runs. (What moves quickly is not stolen.) */
 static void start_elsewhere(void *arg)
 {
 	int i = atomic_fetch_add(&spread_count, 1), err;

@@ -10,10 +10,11 @@
  * Invariants:
  *  1. A span with a block to give is in its class's list; a full one is in none. One without any
  *     used block goes back to its arena at once.
- *  2. An arena with a free span is in the pool's list; those whose free spans have their pages come first.
- *     Free spans keep their pages up to WARM_SPANS in all, and the others are discarded: at once, or
- *     where somebody calls mem_trim now and then (mem_keep), when they have not been needed since its
- *     last call. An arena that is free throughout, with no pages to keep, is unmapped, but for one.
+ *  2. An arena with a free span is in the pool's list; those whose free spans have their pages
+ *     come first. Free spans keep their pages up to WARM_SPANS in all, and the others are
+ *     discarded: at once, or where somebody calls mem_trim now and then (mem_keep), when they
+ *     have not been needed since its last call. An arena that is free throughout, with no pages
+ *     to keep, is unmapped, but for one.
  *  3. Blocks in caches count as used here; mem_in_use takes them off.
  *
  * Locks, all RANK_ALLOC, hence taken in order of address: caches (the list of caches) before a

@@ -50,11 +50,11 @@ void gort__mem_free_slow(struct mem_cache *cache, void *p, size_t size);
 void mem_cache_flush(struct mem_cache *cache);
 /* Bytes handed out, rounded up to what their classes take. Exact while nobody allocates. */
 size_t mem_in_use(void);
-/* Memory that was freed is kept, for mem_trim will be called now and then; false: it will not, and what was
- * kept goes back. */
+/* Memory that was freed is kept, for mem_trim will be called now and then; false: it will not,
+ * and what was kept goes back. */
 void mem_keep(bool keep);
-/* Give up to most spans back that have not been needed since the last count. count: count those that are kept
- * now. Gives how many are left to give back. */
+/* Give up to most spans back that have not been needed since the last count. count: count those
+ * that are kept now. Gives how many are left to give back. */
 uint32_t mem_trim(uint32_t most, bool count);
 /* For tests: the n-th allocation from now fails (0: none). In builds that are not checked only
  * those count that no cache could serve. */

@@ -3,9 +3,9 @@
  * the sleeping protocol stands in lock.h.
  *
  * Spinning: critical sections are tens of nanoseconds, so a holder that runs is gone within a few
- * pauses; one that does not run has lost its processor, and only sleeping helps. The pauses grow: two
- * threads that use one channel in turn pay for the cache lines' way at each step, whereas one that
- * stands back lets the other do a hundred steps at full speed.
+ * pauses; one that does not run has lost its processor, and only sleeping helps. The pauses grow:
+ * two threads that use one channel in turn pay for the cache lines' way at each step, whereas one
+ * that stands back lets the other do a hundred steps at full speed.
  */
 #include "base/lock.h"
 

@@ -1,10 +1,10 @@
 /*
- * fault.c - what a SIGSEGV or SIGBUS means: the overflow of a goroutine's stack is reported, with the
- * goroutine, the stack's size and how to raise it; anything else is not ours.
+ * fault.c - what a SIGSEGV or SIGBUS means: the overflow of a goroutine's stack is reported, with
+ * the goroutine, the stack's size and how to raise it; anything else is not ours.
  *
- * It is judged by the address of the fault (in the guard), and by the stack pointer: where no room is
- * left for a frame the kernel may give no address. Runs on the M's alternate stack, in a signal
- * handler: write(2) only, no lock, nothing of the goroutine's is changed.
+ * It is judged by the address of the fault (in the guard), and by the stack pointer: where no
+ * room is left for a frame the kernel may give no address. Runs on the M's alternate stack, in a
+ * signal handler: write(2) only, no lock, nothing of the goroutine's is changed.
  */
 #include "sched/config.h"
 #include "sched/stack.h"

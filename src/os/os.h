@@ -46,7 +46,8 @@ void os_thread_detach(os_thread *t);    /* may lock in libc */
 void os_thread_name(const char *name);  /* of the calling thread; first 15 bytes kept */
 void os_thread_timer_slack(int64_t ns); /* of the calling thread */
 int32_t os_thread_id(void);             /* gettid */
-/* fn runs when the calling thread ends: one fn in the program. May lock in libc. -EAGAIN, -ENOMEM. */
+/* fn runs when the calling thread ends: one fn in the program. May lock in libc. -EAGAIN,
+ * -ENOMEM. */
 int os_thread_on_exit(void (*fn)(void));
 
 /* ---- cpus.c. May lock in libc; called at start only. */

@@ -1,6 +1,6 @@
 /*
- * exceptions.c - what exceptions.h needs of the C++ runtime, if the program has one. Weak names: gort
- * itself depends on libc alone.
+ * exceptions.c - what exceptions.h needs of the C++ runtime, if the program has one. Weak names:
+ * gort itself depends on libc alone.
  */
 #include "sched/sched.h"
 

@@ -1,15 +1,15 @@
 /*
- * exceptions.h - a goroutine may block inside a catch block, or in a destructor while an exception is on its
- * way: what C++ keeps of that per thread goes with the goroutine.
+ * exceptions.h - a goroutine may block inside a catch block, or in a destructor while an
+ * exception is on its way: what C++ keeps of that per thread goes with the goroutine.
  *
  * The Itanium C++ ABI keeps a stack of caught exceptions and a count of those on their way, in
- * __cxa_get_globals(). A goroutine that gives way with either takes them along and leaves the thread
- * with none, so that whoever runs next starts clean. Programs without C++ have no such function:
- * m->cxa is NULL then, and that is all that a switch looks at.
+ * __cxa_get_globals(). A goroutine that gives way with either takes them along and leaves the
+ * thread with none, so that whoever runs next starts clean. Programs without C++ have no such
+ * function: m->cxa is NULL then, and that is all that a switch looks at.
  *
- * An exception that leaves a goroutine's function finds no handler (the stack's last frame says that
- * nobody called it), so the C++ runtime calls std::terminate; the handler of exceptions.c says in which
- * goroutine, then calls the one that was there before.
+ * An exception that leaves a goroutine's function finds no handler (the stack's last frame says
+ * that nobody called it), so the C++ runtime calls std::terminate; the handler of exceptions.c
+ * says in which goroutine, then calls the one that was there before.
  *
  * Included by sched.h.
  */

@@ -146,7 +146,8 @@ static noinline int start_with_help(struct p *p)
 	return 0;
 }
 
-/* What stands here needs no frame: a P that keeps a free G and a number, and no other that idles. */
+/* What stands here needs no frame: a P that keeps a free G and a number, and no other that
+ * idles. */
 GORT_API int gort_go(gort_func fn, void *arg)
 {
 	struct m *m = m_self();

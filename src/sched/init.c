@@ -12,9 +12,10 @@
  *  3. Ms that have ended are joined. Those that have not within STRAGGLER_TIME are left alone for
  *     good, with all stacks and Ps, since one may be anywhere: nothing that they could touch is
  *     freed. They are counted; until each has ended the runtime does not start again.
- *  4. closing: guests that call in wait; those inside are waited for. So nobody wakes a goroutine or
- *     moves a queue while
- *  5. the waits of the goroutines left are taken out of their queues (channels outlive the runtime),
+ *  4. closing: guests that call in wait; those inside are waited for. So nobody wakes a goroutine
+ *     or moves a queue while
+ *  5. the waits of the goroutines left are taken out of their queues (channels outlive the
+ *     runtime),
  *  6. stacks, Ps and Ms are freed.
  *
  * life.lock protects life; it is held only for moments. Ms decide with the stopper by a CAS on
@@ -49,7 +50,7 @@ __attribute__((constructor)) static void at_load(void)
 	os_init();
 }
 
-/* ---- guests ------------------------------------------------------------------------------------ */
+/* ---- guests ---------------------------------------------------------------------------------- */
 
 rare void gort__guest_enter(void)
 {
@@ -75,7 +76,7 @@ static void wait_for_guests(void)
 		os_yield_thread();
 }
 
-/* ---- the end ------------------------------------------------------------------------------------ */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void tell_all(void)
 {
@@ -244,7 +245,7 @@ static void set_mode(enum mode mode)
 	lock_release(&life.lock);
 }
 
-/* ---- the start ----------------------------------------------------------------------------------- */
+/* ---- the start ------------------------------------------------------------------------------- */
 
 static int start_threads(void)
 {

@@ -7,7 +7,8 @@
  * defer is taken off the list before it runs, so that a panic inside one goes on with the rest.
  *
  * Values. A key is an index and a version; deleting one raises the version, so that values of an
- * earlier life are not seen. The table of keys is under keys_lock; a goroutine's values are its own.
+ * earlier life are not seen. The table of keys is under keys_lock; a goroutine's values are its
+ * own.
  *
  * struct local is the G's, or a thread-local of a plain thread (gort__local: never inlined, so that
  * no compiler keeps the address of the thread-local across a switch).

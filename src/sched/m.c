@@ -145,7 +145,7 @@ int gort__m_thread(struct p *p, bool spinning)
 	return err;
 }
 
-/* ---- the creator ------------------------------------------------------------------------------ */
+/* ---- the creator ----------------------------------------------------------------------------- */
 
 void gort__creator_ask(struct p *p)
 {

@@ -14,7 +14,7 @@ noinline struct guest *gort__guest(void)
 	return &own_of(thread_guest);
 }
 
-/* ---- turns of kind (A) -------------------------------------------------------------------------- */
+/* ---- turns of kind (A) ----------------------------------------------------------------------- */
 
 /* Steps (1a) and (1b). *early: it was PARKING. */
 static bool claim(struct waits *s, uint64_t turn, uint64_t to, bool *early)
@@ -174,7 +174,7 @@ bool gort__wait_cancel(struct waits *s)
 	}
 }
 
-/* ---- a wait in one queue ------------------------------------------------------------------------ */
+/* ---- a wait in one queue --------------------------------------------------------------------- */
 
 static void leave_queue(struct waiter *w)
 {
@@ -250,8 +250,8 @@ returns_by_jump int gort__wait(struct waiter *w, struct waitq *q, struct lock *l
 	return wait_turn(m, w, q, when, why, flags);
 }
 
-/* A light wait whose context has ended, but maybe an ender was faster. The lock is taken in any case: who
- * released it for us may not have done so yet. */
+/* A light wait whose context has ended, but maybe an ender was faster. The lock is taken in any
+ * case: who released it for us may not have done so yet. */
 rare int gort__light_canceled(struct waiter *w)
 {
 	if ((load_acquire(&w->g->waits.word) & TURN_STATES) != TURN_CANCELED)

@@ -7,8 +7,8 @@
  * left (m->after). Enders take a node out of the queue under the same lock, so that a wait that
  * only they can end has one winner without further ado (turn 0).
  *
- * A wait that somebody else can end as well has a turn: a number that its wait word, which lies in the
- * struct waits of the G or guest, holds together with a state. Two kinds:
+ * A wait that somebody else can end as well has a turn: a number that its wait word, which lies
+ * in the struct waits of the G or guest, holds together with a state. Two kinds:
  *
  * (A) A deadline's timer, or the enders of several objects (select). All decide by CAS:
  *
@@ -20,34 +20,35 @@
  *
  *   The resumer whose CAS (2) fails (the state is another) readies the G itself.
  *
- * (B) Light: one object, and a context that may end (ctx.c). The frequent side has plain stores only:
+ * (B) Light: one object, and a context that may end (ctx.c). The frequent side has plain stores
+ * only:
  *
- *   {last turn, whatever}  the waiter takes the next turn for its node (3); it looks at ended, so as not
- *        |                 to wait under what has ended already (4): what that misses, (6) sees
+ *   {last turn, whatever}  the waiter takes the next turn for its node (3); it looks at ended, so
+ *        |   as not to wait under what has ended already (4): what that misses, (6) sees
  *        v resumer's store (5), under the object's lock; a light fence, then it looks at ended (6)
  *   {turn, LIGHT_WAITING} ---- canceller's CAS (9), or the resumer's at (6) ----> {turn, CANCELED}
  *
- *   The object's ender, under its lock: stores taken = turn (7), a light fence, looks at ended (8).
- *   Not set: it has won. Set: it must win by CAS from LIGHT_WAITING to DONE.
- *   The canceller stores ended, makes a full fence on every thread (os_membarrier), then looks:
- *   If (5) is still to come so is (6), which sees ended. LIGHT_WAITING and taken != turn: it tries (9). An
- *   ender whose (8) saw nothing did (7) before the barrier, so the canceller sees taken and leaves it
- *   alone; every later ender decides by CAS. A light wait that its ender has taken leaves LIGHT_WAITING
- *   behind, with taken: nobody ends that turn again.
+ *   The object's ender, under its lock: stores taken = turn (7), a light fence, looks at ended
+ *   (8). Not set: it has won. Set: it must win by CAS from LIGHT_WAITING to DONE. The canceller
+ *   stores ended, makes a full fence on every thread (os_membarrier), then looks: If (5) is still
+ *   to come so is (6), which sees ended. LIGHT_WAITING and taken != turn: it tries (9). An ender
+ *   whose (8) saw nothing did (7) before the barrier, so the canceller sees taken and leaves it
+ *   alone; every later ender decides by CAS. A light wait that its ender has taken leaves
+ *   LIGHT_WAITING behind, with taken: nobody ends that turn again.
  *
- *  1. Of all enders of one turn, one wins; turns are never used twice in the life of a G's memory, so a
- *     late ender of an earlier wait fails as well.
+ *  1. Of all enders of one turn, one wins; turns are never used twice in the life of a G's
+ *     memory, so a late ender of an earlier wait fails as well.
  *  2. A G is made runnable by exactly one: the ender of (1b), the winner of (7..9), or the resumer
  *     whose (2) failed or whose CAS at (6) succeeded.
- *  3. Enders that hold the one object's lock never meet PARKING: the lock is released after (2) or (5).
- *     Those of a select may. Either way they write the result (status, element) after they have won
- *     and before they release the lock; who meets PARKING wakes nobody (waiter_early), and the
- *     waiter sees the result when it has taken that lock again.
- *     Enders without the lock (timers, cancellers) write nothing: the word tells.
+ *  3. Enders that hold the one object's lock never meet PARKING: the lock is released after (2)
+ *     or (5). Those of a select may. Either way they write the result (status, element) after
+ *     they have won and before they release the lock; who meets PARKING wakes nobody
+ *     (waiter_early), and the waiter sees the result when it has taken that lock again. Enders
+ *     without the lock (timers, cancellers) write nothing: the word tells.
  *  4. A timer's node is removed by the waiter before it returns, under the heap's lock, and fires
  *     under that lock: so it is never touched after the stack that it lies on is gone.
- *  5. A guest's struct waits and note are thread-local. There is no PARKING: a guest that waits blocks
- *     its thread. Its own time-out claims the turn as an ender does.
+ *  5. A guest's struct waits and note are thread-local. There is no PARKING: a guest that waits
+ *     blocks its thread. Its own time-out claims the turn as an ender does.
  *
  * Spinning until the G has left its stack, instead of PARKING, would let two Ms wait in a circle.
  *
@@ -172,7 +173,8 @@ static inline void waiter_wake(struct m *m, struct waiter *w)
 		note_wake(&w->guest->note);
 }
 
-/* As waiter_wake, with the result, but goroutines are collected: for gort__ready_list. Under the lock. */
+/* As waiter_wake, with the result, but goroutines are collected: for gort__ready_list. Under the
+ * lock. */
 static inline void waiter_end(struct waiter *w, int status, struct glist *gs)
 {
 	w->status = status;
@@ -186,13 +188,12 @@ static inline void waiter_end(struct waiter *w, int status, struct glist *gs)
 
 enum { WAIT_BACK, WAIT_FRONT = 1, WAIT_SURE = 2 };
 
-/* Wait: queue w (elem and the like filled in by the caller) on q, release lock, return when someone
- * has ended the wait, the deadline has passed, or the caller's context or own deadline has ended. lock is
- * held by the caller, and is not held any more on return. Gives w->status as the ender set it,
- * -ETIMEDOUT, -ECANCELED, or -ENOMEM (no memory for the deadline; it has not waited). On return w is
- * in no queue. flags: WAIT_FRONT before all others; WAIT_SURE is not cancellable, but ends at
- * the deadline.
- * Blocks; may resume on another M. */
+/* Wait: queue w (elem and the like filled in by the caller) on q, release lock, return when
+ * someone has ended the wait, the deadline has passed, or the caller's context or own deadline
+ * has ended. lock is held by the caller, and is not held any more on return. Gives w->status as
+ * the ender set it, -ETIMEDOUT, -ECANCELED, or -ENOMEM (no memory for the deadline; it has not
+ * waited). On return w is in no queue. flags: WAIT_FRONT before all others; WAIT_SURE is not
+ * cancellable, but ends at the deadline. Blocks; may resume on another M. */
 int gort__wait(struct waiter *w, struct waitq *q, struct lock *lock, int64_t when, enum g_why why,
 	       int flags);
 
@@ -206,12 +207,13 @@ static inline bool deadline_passed(int64_t deadline)
 int gort__wait_deadline(int64_t when, enum g_why why);
 
 /* The parts of it, for waits of kind (A) on several objects (select.c).
- *   begin   a turn, PARKING or a guest's WAITING, and a timer if when is not GORT_FOREVER. -ENOMEM, or
- *           how the context has ended: no turn then. Whoever has begun calls sleep, or claim and then result or abandon.
+ *   begin   a turn, PARKING or a guest's WAITING, and a timer if when is not GORT_FOREVER.
+ *           -ENOMEM, or how the context has ended: no turn then. Whoever has begun calls sleep, or
+ *           claim and then result or abandon.
  *   claim   become the ender of one's own turn. False: another was faster.
  *   sleep   with held released (may be NULL) until somebody has ended it, then as result.
- *   result  another has ended it: 0 an ender, -ETIMEDOUT, -ECANCELED. Nodes of this turn may still be
- *           queued.
+ *   result  another has ended it: 0 an ender, -ETIMEDOUT, -ECANCELED. Nodes of this turn may still
+ *           be queued.
  *   timed_out  after result: -ETIMEDOUT was when, not a context's end.
  *   abandon after claim: no sleep, no result. */
 struct wait {
@@ -229,11 +231,12 @@ int gort__wait_result(struct wait *t);
 bool gort__wait_timed_out(const struct wait *t);
 void gort__wait_abandon(struct wait *t);
 
-/* A context has ended: end the wait that its member is in, if it is in one. True: it must be woken. */
+/* A context has ended: end the wait that its member is in, if it is in one. True: it must be
+ * woken. */
 bool gort__wait_cancel(struct waits *s);
 
-/* The earliest of a call's deadline, its caller's own (gort_set_deadline), and a guest's context's, which no
- * timer may see to. */
+/* The earliest of a call's deadline, its caller's own (gort_set_deadline), and a guest's
+ * context's, which no timer may see to. */
 int64_t gort__wait_bounded(struct m *m, int64_t when);
 
 /* The calling thread's, if it is a guest. */
@@ -252,8 +255,8 @@ void gort__sem_forsake(struct waiter *w);  /* sem.c */
 
 /* ---- the parking lot: locks for objects that have room for none (mutex, wait group, task). */
 struct lock *gort__lot_lock(const void *object);
-/* Under that lock: a queue for waiters of any object of the bucket, told apart by elem. Who finds one
- * there knows that its object is alive, without touching that. */
+/* Under that lock: a queue for waiters of any object of the bucket, told apart by elem. Who
+ * finds one there knows that its object is alive, without touching that. */
 struct waitq *gort__lot_queue(const void *object);
 
 #endif

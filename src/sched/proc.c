@@ -221,7 +221,8 @@ rare void gort__light_ended(struct m *m, struct g *g, struct lock *lock)
 		gort__ready(m, g);
 }
 
-/* A member of a bubble is counted off when all else is done: by then it may have been counted in again. */
+/* A member of a bubble is counted off when all else is done: by then it may have been counted in
+ * again. */
 static rare void after_bubble(struct m *m)
 {
 	struct bubble *b = m->after_bubble;
@@ -386,7 +387,8 @@ static struct g *global_take(struct p *p, uint32_t most)
 	return n ? batch[0] : NULL;
 }
 
-/* What is due in a heap, in the order of their times. What is left over is due again at the next look. */
+/* What is due in a heap, in the order of their times. What is left over is due again at the next
+ * look. */
 noinline void gort__run_due(struct m *m, struct timer_heap *h, int64_t now)
 {
 	struct due due;
@@ -492,8 +494,8 @@ struct sight {
 	int64_t since;
 };
 
-/* It has not moved, and is not about to go: a deque's oldest waits to the last, also while the deque
- * is emptied quickly, so look how fast it shrinks. */
+/* It has not moved, and is not about to go: a deque's oldest waits to the last, also while the
+ * deque is emptied quickly, so look how fast it shrinks. */
 static bool still_there(const struct sight *s)
 {
 	uint64_t len = deque_len(&s->p->deque);
@@ -576,8 +578,8 @@ static struct g *find_elsewhere(struct m *m)
 	return g;
 }
 
-/* It has found work: let the next one look, for there may be more. What timers have woken is left to
- * sysmon unless it is much: waking a thread costs as much as running a few dozen. */
+/* It has found work: let the next one look, for there may be more. What timers have woken is
+ * left to sysmon unless it is much: waking a thread costs as much as running a few dozen. */
 static void spinning_end(struct m *m, bool found)
 {
 	if (!m->spinning)
@@ -712,7 +714,8 @@ static struct g *find_runnable(struct m *m)
 			lock_release(&sched.lock);
 			return NULL;
 		}
-		/* Its P was retired; whoever filled the queue meanwhile saw it spin, and relies on it. */
+		/* Its P was retired; whoever filled the queue meanwhile saw it spin, and relies
+		 * on it. */
 		if (!m->p && sched.global.count && (m->p = gort__p_get()) != NULL)
 			store_release(&m->p->m, m);
 		if (m->p && sched.global.count) {

@@ -3,9 +3,9 @@
  *
  * A P, once made, lives until the runtime ends (all_p never shrinks), so whoever looks at all of
  * them needs no lock. Ps with id < procs are in use: each is held by an M (p->m), idle (in the
- * list), or on its way to an M. The others are retired: held by nobody, their queues empty, their timers
- * soon another's (timers.c, d1-d6). A P above the limit that still runs a goroutine is retired by its M,
- * when that comes to g0 next.
+ * list), or on its way to an M. The others are retired: held by nobody, their queues empty, their
+ * timers soon another's (timers.c, d1-d6). A P above the limit that still runs a goroutine is
+ * retired by its M, when that comes to g0 next.
  *
  * All lists here are under sched.lock.
  */
@@ -114,8 +114,8 @@ static void rebuild_idle(uint32_t before, uint32_t n)
 
 #define PATIENCE 1000 /* yields */
 
-/* p is beyond GOMAXPROCS. If its M runs no goroutine it gives p up at once: wait for that, so that nothing
- * starts on it any more when gort_maxprocs has returned. */
+/* p is beyond GOMAXPROCS. If its M runs no goroutine it gives p up at once: wait for that, so
+ * that nothing starts on it any more when gort_maxprocs has returned. */
 static void wait_for_retirement(struct p *p)
 {
 	struct m *m;

@@ -90,8 +90,8 @@ struct waitq {
 	struct waiter *tail;
 };
 
-/* States of a wait word (its low TURN_STATES bits); TURN_SURE, a part of the turn: no context ends this wait;
- * TURN_LIGHT, a mark in a waiter's turn. */
+/* States of a wait word (its low TURN_STATES bits); TURN_SURE, a part of the turn: no context
+ * ends this wait; TURN_LIGHT, a mark in a waiter's turn. */
 enum {
 	TURN_RUNNING,
 	TURN_PARKING,
@@ -189,8 +189,9 @@ struct g {
 	struct g *row[ROW];
 };
 
-/* It will run soon: what its first steps touch, on its way to the cache. Its first line is there. (As a function
- * that may not be inlined it has no effect for gcc, which leaves calls of it out.) */
+/* It will run soon: what its first steps touch, on its way to the cache. Its first line is
+ * there. (As a function that may not be inlined it has no effect for gcc, which leaves calls of
+ * it out.) */
 static inlined void g_prefetch(const struct g *g)
 {
 	const char *frame = g->sp;
@@ -270,17 +271,17 @@ struct timer {
 };
 #define TIMER_IDLE UINT32_MAX
 
-/* A timer whose firing takes more than waking goroutines. fire calls timer_later, and sees to it that
- * nobody frees or starts the node; then, once the heap's lock is released, run is called: on g0, P in
- * hand, no lock held. It may take locks, make goroutines, start the node again and free it, but not wait.
- * Whom it wakes, or makes, it appends to due->ready. */
+/* A timer whose firing takes more than waking goroutines. fire calls timer_later, and sees to it
+ * that nobody frees or starts the node; then, once the heap's lock is released, run is called:
+ * on g0, P in hand, no lock held. It may take locks, make goroutines, start the node again and
+ * free it, but not wait. Whom it wakes, or makes, it appends to due->ready. */
 struct timer_work {
 	struct timer timer;
 	void (*run)(struct m *m, struct timer_work *w, struct due *due);
 };
 
-/* What came due at one look at a heap. Not more of later than goroutines run between two looks: if each
- * makes one, as many stacks are in use at a time, and those stay warm. */
+/* What came due at one look at a heap. Not more of later than goroutines run between two looks:
+ * if each makes one, as many stacks are in use at a time, and those stay warm. */
 #define DUE_LATER (TICKS - 1u)
 struct due {
 	struct glist ready; /* RUNNABLE */
@@ -458,7 +459,8 @@ static inline void g_set_state(struct g *g, enum g_state to)
 	store_relaxed(&g->state, (uint32_t)to);
 }
 
-/* ---- sync/bubble.c: what goroutines of a bubble tell it, and ask of it. The bubble is in.bubble. */
+/* ---- sync/bubble.c: what goroutines of a bubble tell it, and ask of it. The bubble is
+ * in.bubble. */
 void gort__bubble_join(struct bubble *b, struct g *g); /* a new one, not started */
 void gort__bubble_quit(struct m *m, struct g *g);      /* its end; it may not have started */
 void gort__bubble_in(struct g *g);                     /* it is being started, or woken */
@@ -570,13 +572,13 @@ void gort__procs_free(void);
 
 /* ---- timers.c: heaps of embedded nodes, see there */
 int gort__timer_add(struct m *m, struct timer *t); /* a deadline, into m's P's heap. -ENOMEM */
-/* Deadlines and kept ones. True: it was pending, and does not fire, or its runtime has ended. After it
- * fire has let go of t. A kept one has its place still. */
+/* Deadlines and kept ones. True: it was pending, and does not fire, or its runtime has ended.
+ * After it fire has let go of t. A kept one has its place still. */
 bool gort__timer_del(struct timer *t);
-/* Kept timers; m NULL: a guest. start takes a place and, but for OS_FOREVER, adds it: -ENOMEM. restart
- * adds one that is neither pending nor left for later; reset moves one if it is pending. end gives
- * the place of one that is not pending back. start and end do so in any life, the others only where
- * timer_lives. when is written by these three alone. */
+/* Kept timers; m NULL: a guest. start takes a place and, but for OS_FOREVER, adds it: -ENOMEM.
+ * restart adds one that is neither pending nor left for later; reset moves one if it is pending.
+ * end gives the place of one that is not pending back. start and end do so in any life, the
+ * others only where timer_lives. when is written by these three alone. */
 int gort__timer_start(struct m *m, struct timer *t, int64_t when);
 void gort__timer_restart(struct timer *t, int64_t when);
 bool gort__timer_reset(struct timer *t, int64_t when);

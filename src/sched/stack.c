@@ -1,10 +1,10 @@
 /*
  * stack.c - goroutines and their stacks, from address space to warm reuse.
  *
- * A slot is: guard (16 KiB, no access) | usable bytes, a power of two | one page whose top holds the
- * struct g. The G lies at the top of its own stack, so an idle goroutine dirties one page. Slots of
- * one size are carved from chunks: reserved without access, made accessible in steps, guarded BATCH
- * slots at a time, never moved. Pages come by faults.
+ * A slot is: guard (16 KiB, no access) | usable bytes, a power of two | one page whose top holds
+ * the struct g. The G lies at the top of its own stack, so an idle goroutine dirties one page.
+ * Slots of one size are carved from chunks: reserved without access, made accessible in steps,
+ * guarded BATCH slots at a time, never moved. Pages come by faults.
  *
  *   chunk: carved | carved, cold | ... | not carved yet
  *
@@ -23,9 +23,10 @@
  * Guards cost no mapping each where the kernel has MADV_GUARD_INSTALL; where none can be made, a
  * canary word at the low end is checked at each switch.
  *
- * Invariant: everything in a G but chunk, slot, low, stack_size, unguarded, and the turns of waits is set anew by
- * gort__g_new; turns go on across lives while the page is warm. A cold G's word starts at 0
- * again, which is sound: no wait of an earlier life is armed any more (park.h, 4).
+ * Invariant: everything in a G but chunk, slot, low, stack_size, unguarded, and the turns of
+ * waits is set anew by gort__g_new; turns go on across lives while the page is warm. A cold G's
+ * word starts at 0 again, which is sound: no wait of an earlier life is armed any more (park.h,
+ * 4).
  */
 #include "sched/stack.h"
 
@@ -136,8 +137,9 @@ static struct chunk *chunk_new(struct pool *pool, uint32_t class)
 	return c;
 }
 
-/* Make at least n more slots accessible. In large steps, since each stops other threads' page faults for
- * a moment; in small ones when memory may not be promised in advance (overcommit_memory=2). */
+/* Make at least n more slots accessible. In large steps, since each stops other threads' page
+ * faults for a moment; in small ones when memory may not be promised in advance
+ * (overcommit_memory=2). */
 static bool chunk_commit(struct chunk *c, uint32_t n)
 {
 	uint32_t left = c->slots - c->committed, step = c->slots / 8;
@@ -154,10 +156,10 @@ static bool chunk_commit(struct chunk *c, uint32_t n)
 	return true;
 }
 
-/* Make the next slots cold ones. Guards are per batch: the kind may change within a chunk. Called with
- * the lock, which it lets go of while it makes them: that costs as much as some first touches, and
- * another M can have its batch meanwhile. Slots that are carved but not cold yet are nobody else's,
- * and keep the chunk from being dropped. */
+/* Make the next slots cold ones. Guards are per batch: the kind may change within a chunk.
+ * Called with the lock, which it lets go of while it makes them: that costs as much as some
+ * first touches, and another M can have its batch meanwhile. Slots that are carved but not cold
+ * yet are nobody else's, and keep the chunk from being dropped. */
 static bool carve(struct pool *pool, uint32_t class)
 {
 	struct chunk *c = pool->chunks;
@@ -185,7 +187,8 @@ static bool carve(struct pool *pool, uint32_t class)
 	return true;
 }
 
-/* The first touch of the page that the G lies in, at a cost of over a microsecond: without the lock. */
+/* The first touch of the page that the G lies in, at a cost of over a microsecond: without the
+ * lock. */
 static struct g *g_init(struct chunk *c, uint32_t i)
 {
 	struct g *g = slot_g(c, i);
@@ -401,8 +404,8 @@ void gort__stack_flush(struct p *p)
 	keep_few(p, 0);
 }
 
-/* How many of the pool's warm ones may go cold now: of those that were free at the last count, what has
- * not been needed since. */
+/* How many of the pool's warm ones may go cold now: of those that were free at the last count,
+ * what has not been needed since. */
 static uint32_t trim_budget(struct pool *pool, bool count)
 {
 	uint32_t unused;

@@ -11,18 +11,19 @@
 #define STACK_DEFAULT ((size_t)256 << 10)
 #define STACK_GUARD ((size_t)16 << 10)
 
-/* A goroutine on a stack of at least so many usable bytes, state FREE. m NULL: a guest. NULL: out of
- * memory. */
+/* A goroutine on a stack of at least so many usable bytes, state FREE. m NULL: a guest. NULL:
+ * out of memory. */
 struct g *gort__stack_get(struct m *m, size_t size);
 void gort__stack_put_slow(struct m *m, struct g *g);
-/* Somebody makes goroutines faster than their first pages can be had: make some stacks ready. False:
- * there is no need. Called by an M that looks for work. */
+/* Somebody makes goroutines faster than their first pages can be had: make some stacks ready.
+ * False: there is no need. Called by an M that looks for work. */
 bool gort__stacks_prepare(void);
 void gort__stack_idle(struct p *p);  /* p goes idle: leave the rest where it can go cold */
 void gort__stack_flush(struct p *p); /* what p keeps warm, to the shared lists */
 
-/* Give back the pages of at most so many stacks (of each size) that nobody has used between the last two
- * counts; count: this call is the next. Returns how many more may follow. Called by sysmon. */
+/* Give back the pages of at most so many stacks (of each size) that nobody has used between the
+ * last two counts; count: this call is the next. Returns how many more may follow. Called by
+ * sysmon. */
 uint32_t gort__stacks_trim(uint32_t most, bool count);
 
 /* For each goroutine that exists and is not FREE. Nothing else runs. */

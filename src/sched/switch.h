@@ -1,12 +1,13 @@
 /*
  * switch.h - giving way, inline: pick the next goroutine, switch to it, do what the last one left.
  *
- * Inline for a reason. After a switch the processor's return stack holds the other goroutine's calls, so
- * each return on the way back to user code is mispredicted: 4 to 5 ns a frame. The functions that park
- * most (channels) therefore have one frame between the user's and gort_switch, and it, as all those that
- * park, is left by a jump that has a prediction of its own (returns_by_jump: a round trip of two goroutines
- * went from 56 to 40 ns). Paths that do not park must return as usual, to keep the return stack in
- * step: they stand in functions of their own. All others call gort__park (proc.c), which is the same.
+ * Inline for a reason. After a switch the processor's return stack holds the other goroutine's
+ * calls, so each return on the way back to user code is mispredicted: 4 to 5 ns a frame. The
+ * functions that park most (channels) therefore have one frame between the user's and
+ * gort_switch, and it, as all those that park, is left by a jump that has a prediction of its own
+ * (returns_by_jump: a round trip of two goroutines went from 56 to 40 ns). Paths that do not park
+ * must return as usual, to keep the return stack in step: they stand in functions of their own.
+ * All others call gort__park (proc.c), which is the same.
  *
  * Callers: a running goroutine with a P.
  */
@@ -74,8 +75,8 @@ static inline void after_light(struct m *m, struct g *g, struct lock *lock)
 		lock_release(lock);
 }
 
-/* On whatever runs next on m: finish what the one before left to do. Who waits lightly comes most often from
- * another who does. */
+/* On whatever runs next on m: finish what the one before left to do. Who waits lightly comes
+ * most often from another who does. */
 static inline void after_switch(struct m *m, bool light)
 {
 	enum after_kind kind = m->after;
@@ -159,9 +160,10 @@ static inline bool waits_lightly(const struct m *m)
 	return unlikely(m->g->waits.bound & BOUND_WAITS);
 }
 
-/* gort__wait of a goroutine without a deadline. light: its wait may be ended from outside. A constant, so that either
- * kind has functions of its own, without a jump that the other does not need: what predicts the jumps
- * after a switch sees only the last ones. (In one function the light round trip took 60 ns, not 45.) */
+/* gort__wait of a goroutine without a deadline. light: its wait may be ended from outside. A
+ * constant, so that either kind has functions of its own, without a jump that the other does not
+ * need: what predicts the jumps after a switch sees only the last ones. (In one function the
+ * light round trip took 60 ns, not 45.) */
 static inlined int wait_here(struct m *m, struct waiter *w, struct waitq *q, struct lock *lock,
 			     enum g_why why, bool light)
 {

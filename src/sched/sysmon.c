@@ -65,8 +65,8 @@ static bool ring_aged(struct p *p)
 	return old;
 }
 
-/* The clock of the oldest starts when it becomes that: at the first look that shows it, or, when the one
- * before was served, at that moment. */
+/* The clock of the oldest starts when it becomes that: at the first look that shows it, or, when
+ * the one before was served, at that moment. */
 static bool deque_aged(struct p *p, int64_t now)
 {
 	uint64_t top = deque_top(&p->deque);
@@ -170,8 +170,9 @@ static bool may_sleep(int64_t watch)
 	return covered;
 }
 
-/* Until the earliest timer, or most. While Ps run they see to their timers themselves, but for those
- * that are held up by one goroutine: once in TIMER_LOOK is enough for them, and nobody need kick. */
+/* Until the earliest timer, or most. While Ps run they see to their timers themselves, but for
+ * those that are held up by one goroutine: once in TIMER_LOOK is enough for them, and nobody
+ * need kick. */
 static void sleep_lazily(int64_t most, int64_t soonest)
 {
 	int64_t until, watch;
@@ -200,8 +201,8 @@ void gort__sysmon_kick(void)
 		note_wake(&sysmon.kicked);
 }
 
-/* Each stack, or span of the allocator, that goes cold costs a flush of all processors' TLBs: so it is done in
- * small steps while goroutines run, and not for what may be wanted again soon. */
+/* Each stack, or span of the allocator, that goes cold costs a flush of all processors' TLBs: so
+ * it is done in small steps while goroutines run, and not for what may be wanted again soon. */
 static void trim(int64_t now, bool running)
 {
 	int64_t every = running ? TRIM_RUNNING : TRIM_IDLE;

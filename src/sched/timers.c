@@ -1,50 +1,56 @@
 /*
  * timers.c - deadlines: a 4-ary heap of nodes per P.
  *
- * Two kinds of nodes. A deadline is a wait's: it lies on the waiting stack, is added by a goroutine that
- * is about to park, and removed before it returns. A kept timer outlives waits (sync/timer.c, and
- * whatever else has something to do at a time): anybody adds, moves and removes it, guests included.
+ * Two kinds of nodes. A deadline is a wait's: it lies on the waiting stack, is added by a
+ * goroutine that is about to park, and removed before it returns. A kept timer outlives waits
+ * (sync/timer.c, and whatever else has something to do at a time): anybody adds, moves and
+ * removes it, guests included.
  *
  *  1. A node is in at most one heap: node->heap, under its lock. It changes heaps only when its P
  *     is retired, under both locks (the lower address first).
- *  2. A node fires under its heap's lock, after removal. gort__timer_del takes that lock, so when it
- *     returns fire has let go of the node. What fire has left for later (timer_later) is run with the
- *     lock released, by the same M, before it does anything else: till then the node is its, and
- *     gort__timer_reset and _del do nothing to it.
- *  3. next says when to look at the heap: at the earliest, or a little later (pace); OS_FOREVER if it is
- *     empty. Written under the lock, read without.
- *  4. live + kept are never more than the arrays hold: a kept timer has its place for life, so that it can
- *     be added again and moved without memory.
- *  5. A kept timer belongs to the life of the runtime that it was started in (node->life). In another, its
- *     heap is gone, and the node is all there is of it: timer_lives.
+ *  2. A node fires under its heap's lock, after removal. gort__timer_del takes that lock, so when
+ *     it returns fire has let go of the node. What fire has left for later (timer_later) is run
+ *     with the lock released, by the same M, before it does anything else: till then the node is
+ *     its, and gort__timer_reset and _del do nothing to it.
+ *  3. next says when to look at the heap: at the earliest, or a little later (pace); OS_FOREVER
+ *     if it is empty. Written under the lock, read without.
+ *  4. live + kept are never more than the arrays hold: a kept timer has its place for life, so
+ *     that it can be added again and moved without memory.
+ *  5. A kept timer belongs to the life of the runtime that it was started in (node->life). In
+ *     another, its heap is gone, and the node is all there is of it: timer_lives.
  *
- * The heap has two arrays. entries, the heap proper, holds times and slots. slots holds the nodes. Sifting
- * stays in entries, where the four children of one are one line of the cache: neither nodes, which lie on
- * as many stacks, nor slots are touched. So nobody knows where in the heap a node is, and one that
- * is removed leaves its entry behind, dead, with an empty slot: dead ones at the top go at once, the
- * others when there are more of them than live ones, all together. That makes removal cheap, too, and most
- * deadlines are removed. Before, slots knew the places: one more miss of the caches for each step of a sift.
+ * The heap has two arrays. entries, the heap proper, holds times and slots. slots holds the
+ * nodes. Sifting stays in entries, where the four children of one are one line of the cache:
+ * neither nodes, which lie on as many stacks, nor slots are touched. So nobody knows where in the
+ * heap a node is, and one that is removed leaves its entry behind, dead, with an empty slot: dead
+ * ones at the top go at once, the others when there are more of them than live ones, all
+ * together. That makes removal cheap, too, and most deadlines are removed. Before, slots knew the
+ * places: one more miss of the caches for each step of a sift.
  *
- * Who looks. A running P runs its own heap once in TICKS picks and whenever it has nothing else to
- * do. An M with nothing to do runs all heaps, and before it sleeps becomes the poller: it sleeps
- * until the earliest. For Ps that run one goroutine for long, sysmon looks. No timer is missed: who adds
- * one does that (c1, under the lock), then, if it is the heap's earliest, makes a light fence (c2) and
- * kicks sysmon if that sleeps beyond it (c3: reads watch): gort__timers_covered. sysmon stores watch
- * (c4), makes a full fence (c5), and looks at all heaps again before it sleeps (c6). Either c6 sees c1,
- * or c3 sees c4. A goroutine that adds a deadline leaves c2 and c3 to its M, which comes to g0 after it
- * has parked (attention): if that finds nothing to run, no kick is needed, since the P goes idle, and
- * its M looks at all heaps under sched.lock (poll_begin). What is added after that look, and what the
- * poller does not sleep for, is sysmon's (uncovered_timer).
+ * Who looks. A running P runs its own heap once in TICKS picks and whenever it has nothing else
+ * to do. An M with nothing to do runs all heaps, and before it sleeps becomes the poller: it
+ * sleeps until the earliest. For Ps that run one goroutine for long, sysmon looks. No timer is
+ * missed: who adds one does that (c1, under the lock), then, if it is the heap's earliest, makes
+ * a light fence (c2) and kicks sysmon if that sleeps beyond it (c3: reads watch):
+ * gort__timers_covered. sysmon stores watch (c4), makes a full fence (c5), and looks at all heaps
+ * again before it sleeps (c6). Either c6 sees c1, or c3 sees c4. A goroutine that adds a deadline
+ * leaves c2 and c3 to its M, which comes to g0 after it has parked (attention): if that finds
+ * nothing to run, no kick is needed, since the P goes idle, and its M looks at all heaps under
+ * sched.lock (poll_begin). What is added after that look, and what the poller does not sleep for,
+ * is sysmon's (uncovered_timer).
  *
- * Guests' timers lie in P 0's heap, which is never retired. The heaps of retired Ps are taken over by
- * whoever looks around next (stranded): who retires Ps stores procs (d1), makes a full fence (d2), then
- * looks at their heaps (d3); who adds to a heap that is not its own P's does so (d4), makes a light fence
- * (d5), and reads procs (d6). A P that is still held is looked at when it is let go. Without memory to
- * take them over they are run where they are, as if they were P 0's.
+ * Guests' timers lie in P 0's heap, which is never retired. The heaps of retired Ps are taken
+ * over by whoever looks around next (stranded): who retires Ps stores procs (d1), makes a full
+ * fence (d2), then looks at their heaps (d3); who adds to a heap that is not its own P's does so
+ * (d4), makes a light fence (d5), and reads procs (d6). A P that is still held is looked at when
+ * it is let go. Without memory to take them over they are run where they are, as if they were P
+ * 0's.
  *
- * A heap without a P is a bubble's (sync/bubble.c), which runs it in a time of its own: nobody else looks at it.
+ * A heap without a P is a bubble's (sync/bubble.c), which runs it in a time of its own: nobody
+ * else looks at it.
  *
- * Callers: gort__timers_run, _rescue on g0, or a bubble's driver; the others anyone, as sched.h says.
+ * Callers: gort__timers_run, _rescue on g0, or a bubble's driver; the others anyone, as sched.h
+ * says.
  */
 #include "sched/sched.h"
 
@@ -256,8 +262,8 @@ static bool grow(struct timer_heap *h, struct mem_cache *cache, uint32_t size)
 	return true;
 }
 
-/* For more places. At most three quarters are live or kept where memory allows that, so that dead ones
- * are not cleared away all the time. */
+/* For more places. At most three quarters are live or kept where memory allows that, so that
+ * dead ones are not cleared away all the time. */
 static rare bool make_room(struct timer_heap *h, struct mem_cache *cache, uint32_t more)
 {
 	uint32_t size = h->size ? h->size : FIRST_SIZE;
@@ -348,7 +354,8 @@ bool gort__timer_del(struct timer *t)
 
 /* ---- kept timers ----------------------------------------------------------------------------- */
 
-/* It became the earliest of p's heap, and who added it need not park. On g0 an M looks around anyway. */
+/* It became the earliest of p's heap, and who added it need not park. On g0 an M looks around
+ * anyway. */
 static void cover(struct p *p)
 {
 	struct m *m = m_self();
@@ -433,10 +440,11 @@ void gort__timer_end(struct timer *t)
 
 /* ---- running them ---------------------------------------------------------------------------- */
 
-/* Where timers come due all the time, each look at them can cost a thread's wakeup: tens of microseconds,
- * to run what takes a fraction of one. So only the first PACE_FEW of a window of PACE are run to the
- * point; the others together at its end. When there is more to run than one look may do, the next may
- * follow at once; what is left over is not older than this look, so that sysmon leaves it to its P. */
+/* Where timers come due all the time, each look at them can cost a thread's wakeup: tens of
+ * microseconds, to run what takes a fraction of one. So only the first PACE_FEW of a window of
+ * PACE are run to the point; the others together at its end. When there is more to run than one
+ * look may do, the next may follow at once; what is left over is not older than this look, so
+ * that sysmon leaves it to its P. */
 static void pace(struct timer_heap *h, const struct due *due, uint32_t fired)
 {
 	if (unlikely(!h->p))
@@ -452,8 +460,8 @@ static void pace(struct timer_heap *h, const struct due *due, uint32_t fired)
 		h->not_before = h->paced >= PACE_FEW ? h->window : INT64_MIN;
 }
 
-/* Up to most entries of what is due leave the heap, in order. Gives how many were live. Slots and nodes lie
- * all over memory: each step has those of the next on their way to the cache. */
+/* Up to most entries of what is due leave the heap, in order. Gives how many were live. Slots
+ * and nodes lie all over memory: each step has those of the next on their way to the cache. */
 static uint32_t take_due(struct timer_heap *h, int64_t now, struct timer **taken, uint32_t most)
 {
 	uint32_t slots[TAKE], n = 0, live = 0;

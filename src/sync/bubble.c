@@ -1,30 +1,33 @@
 /*
  * bubble.c - goroutines with a clock of their own, for tests. Go's testing/synctest.
  *
- * A goroutine of a bubble (a member) makes its new goroutines members. The clock starts at 0 and stands still
- * while any member can do something. When all wait for something of the bubble, the caller of gort_bubble
- * (the driver, no member itself) wakes: it lets gort_bubble_wait return, or else moves the clock to the next
- * timer and fires that.
+ * A goroutine of a bubble (a member) makes its new goroutines members. The clock starts at 0 and
+ * stands still while any member can do something. When all wait for something of the bubble, the
+ * caller of gort_bubble (the driver, no member itself) wakes: it lets gort_bubble_wait return, or
+ * else moves the clock to the next timer and fires that.
  *
  *     NEW --start--> IN <--------- who wakes it ----------+
  *      |             | +--parks on something of it--> OUT-+
  *      +--unmade--+  +--end--> gone
  *
- *  1. active counts members that are IN: that run, can run, or wait for what is not the bubble's, and those
- *     OUT whose M has not let go of them yet. A member becomes OUT before anybody can wake it, and is counted
- *     off by its M after all else is done (gort__bubble_out). Who starts or wakes it makes it IN and counts it
- *     before it queues it: it may be counted twice meanwhile, but never not at all.
- *  2. active goes down under lock only. Who wakes a member is a member itself, counted until later, or does
- *     that for one who has not been counted off yet, or is the driver. So when the driver sees 0 under the lock,
- *     nobody is about to count anybody in, and the last one who counted off has nothing more to do here.
- *  3. Timers that members add lie in a heap that no P runs. The driver fires them as if it were a member:
- *     goroutines that timers start are members, timers they add lie in the same heap.
- *  4. It is over when no member is left that has started, or when none will ever run again. It is freed when
- *     besides nobody knows it any more: no member that has not started (gort_ctx_after_func), no timer.
- *     The driver looks after that for all that are over (sweep); at the latest, the runtime's end does.
- *  5. Channels and tasks belong to the bubble that they were made in: they know its number. So do select,
- *     sleeping, and waiting for nothing; conditions, semaphores, wait groups, flights and scopes are
- *     taken for the bubble's, mutexes of both kinds never are.
+ *  1. active counts members that are IN: that run, can run, or wait for what is not the bubble's,
+ *     and those OUT whose M has not let go of them yet. A member becomes OUT before anybody can
+ *     wake it, and is counted off by its M after all else is done (gort__bubble_out). Who starts
+ *     or wakes it makes it IN and counts it before it queues it: it may be counted twice
+ *     meanwhile, but never not at all.
+ *  2. active goes down under lock only. Who wakes a member is a member itself, counted until
+ *     later, or does that for one who has not been counted off yet, or is the driver. So when the
+ *     driver sees 0 under the lock, nobody is about to count anybody in, and the last one who
+ *     counted off has nothing more to do here.
+ *  3. Timers that members add lie in a heap that no P runs. The driver fires them as if it were a
+ *     member: goroutines that timers start are members, timers they add lie in the same heap.
+ *  4. It is over when no member is left that has started, or when none will ever run again. It is
+ *     freed when besides nobody knows it any more: no member that has not started
+ *     (gort_ctx_after_func), no timer. The driver looks after that for all that are over (sweep);
+ *     at the latest, the runtime's end does.
+ *  5. Channels and tasks belong to the bubble that they were made in: they know its number. So do
+ *     select, sleeping, and waiting for nothing; conditions, semaphores, wait groups, flights and
+ *     scopes are taken for the bubble's, mutexes of both kinds never are.
  *
  * What a goroutine outside does to a bubble's objects is safe, but the clock does not wait for it.
  *
@@ -62,7 +65,7 @@ static struct {
 	uint32_t ids;
 } all = { .lock = LOCK_INIT(RANK_BUBBLES) };
 
-/* ---- members, as the scheduler tells ------------------------------------------------------------- */
+/* ---- members, as the scheduler tells --------------------------------------------------------- */
 
 void gort__bubble_join(struct bubble *b, struct g *g)
 {
@@ -197,7 +200,7 @@ struct timer_heap *gort__bubble_heap(struct bubble *b)
 	return &b->timers;
 }
 
-/* ---- all bubbles ---------------------------------------------------------------------------------- */
+/* ---- all bubbles ----------------------------------------------------------------------------- */
 
 static struct bubble *make(struct m *m, int (*fn)(void *arg), void *arg)
 {
@@ -278,7 +281,7 @@ static void end(struct m *m, struct bubble *b)
 	sweep(m);
 }
 
-/* ---- the driver ------------------------------------------------------------------------------------ */
+/* ---- the driver ------------------------------------------------------------------------------ */
 
 /* With the lock, also on return. */
 static void wait_for_all(struct bubble *b)

@@ -2,9 +2,10 @@
  * chan.c - channels: Go's, with deadlines, for goroutines and plain threads alike.
  *
  *  1. Everything is under c->lock, but refs, and count and closed for those that only look.
- *  2. If anyone waits to receive, the buffer is empty; if anyone waits to send, it is full. Nobody
- *     waits to send while another waits to receive: a select that does both may stand in both queues,
- *     and so may nodes of waits that have been won elsewhere. Those end nothing, and are dropped.
+ *  2. If anyone waits to receive, the buffer is empty; if anyone waits to send, it is full.
+ *     Nobody waits to send while another waits to receive: a select that does both may stand in
+ *     both queues, and so may nodes of waits that have been won elsewhere. Those end nothing, and
+ *     are dropped.
  *  3. A value moves by one copy: into the buffer, out of it, or from the sender's stack to the
  *     receiver's. Whoever takes a node out of a queue and has won its wait (waiter_claim) copies
  *     before it wakes.
@@ -190,9 +191,10 @@ GORT_API int gort_chan_send_until(gort_chan *c, const void *elem, int64_t deadli
 	return err == -EAGAIN ? -ETIMEDOUT : err;
 }
 
-/* ---- receive ---------------------------------------------------------------------------------- */
+/* ---- receive --------------------------------------------------------------------------------- */
 
-/* Where no runtime runs, nobody but the guest itself sees that the context's deadline has passed. */
+/* Where no runtime runs, nobody but the guest itself sees that the context's deadline has
+ * passed. */
 static rare int guest_recv_done(struct gort_chan *c, struct waiter *w, int64_t deadline)
 {
 	int64_t ends = gort__ctx_deadline(c->done_of);
@@ -314,7 +316,7 @@ GORT_API int gort_chan_recv_until(gort_chan *c, void *elem, int64_t deadline)
 	return err == -EAGAIN ? -ETIMEDOUT : err;
 }
 
-/* ---- for select ------------------------------------------------------------------------------- */
+/* ---- for select ------------------------------------------------------------------------------ */
 
 static bool others_wait(const struct waitq *q, const struct waits *own)
 {
@@ -373,7 +375,7 @@ int gort__chan_recv_now(struct gort_chan *c, void *elem, struct waiter **woken)
 	return -EPIPE;
 }
 
-/* ---- make, close, drop ------------------------------------------------------------------------- */
+/* ---- make, close, drop ----------------------------------------------------------------------- */
 
 static size_t block_size(size_t elem_size, size_t capacity)
 {
@@ -461,8 +463,8 @@ GORT_API void gort_chan_on_drop(gort_chan *c, void (*drop)(void *elem))
 	c->drop = drop;
 }
 
-/* Receivers find the buffer empty (2), so there is nothing left for them. The first ones run while the
- * last of many are still being woken. */
+/* Receivers find the buffer empty (2), so there is nothing left for them. The first ones run
+ * while the last of many are still being woken. */
 static void end_waits(struct m *m, struct gort_chan *c, struct waitq *q, struct glist *woken)
 {
 	struct waiter *w;

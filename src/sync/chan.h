@@ -6,8 +6,8 @@
 
 #include "sched/park.h"
 
-/* Embedded in what a channel holds alive: gone is called when the last reference goes, before anything
- * of the channel does, with no lock held and outside rt_enter and rt_leave. */
+/* Embedded in what a channel holds alive: gone is called when the last reference goes, before
+ * anything of the channel does, with no lock held and outside rt_enter and rt_leave. */
 struct chan_owner {
 	void (*gone)(struct chan_owner *o);
 };

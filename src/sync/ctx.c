@@ -1,26 +1,29 @@
 /*
  * ctx.c - contexts: who ends together, until when, with which values.
  *
- * The background is NULL inside. Each context holds its parent. Only some can end by themselves (ends);
- * root is the nearest of those on the way up, so that values cost a cancellation nothing.
+ * The background is NULL inside. Each context holds its parent. Only some can end by themselves
+ * (ends); root is the nearest of those on the way up, so that values cost a cancellation nothing.
  *
  * Members. Whoever ends with a context is linked in its set: goroutines and guests whose current
  * context it is the root of, the next contexts below that end, after_funcs. A set that is
- * contended gets SHARDS more, one of which each P uses. A member stays in the set until it leaves, or
- * the end takes it out; it always takes the set's lock to leave, so that the end has let go of it then.
+ * contended gets SHARDS more, one of which each P uses. A member stays in the set until it
+ * leaves, or the end takes it out; it always takes the set's lock to leave, so that the end has
+ * let go of it then.
  *
- *  1. The end: state by CAS (the first wins), then all members out of the sets, some at a time, under the
- *     set's lock. Who joins looks at state after it has taken that lock: so either the end finds it,
- *     or it finds the end.
- *  2. A goroutine's waits: ended is stored, one os_membarrier for all of a batch, then the wait word
- *     decides (park.h, B). Under the set's lock, so none of them can be gone; they are made runnable after it.
+ *  1. The end: state by CAS (the first wins), then all members out of the sets, some at a time,
+ *     under the set's lock. Who joins looks at state after it has taken that lock: so either the
+ *     end finds it, or it finds the end.
+ *  2. A goroutine's waits: ended is stored, one os_membarrier for all of a batch, then the wait
+ *     word decides (park.h, B). Under the set's lock, so none of them can be gone; they are made
+ *     runnable after it.
  *  3. A context below is marked and put on a list of work: no recursion, no lock held over more
  *     than a batch. It is retained for that, if it is not being freed just now; who frees it
  *     leaves the set first.
- *  4. The last release of a live context ends it, then frees it. Nobody can be waiting under it: they hold it.
+ *  4. The last release of a live context ends it, then frees it. Nobody can be waiting under it:
+ *     they hold it.
  *
- * A deadline is a timer (arm), while a runtime runs; it is looked at as well whenever somebody asks, and a
- * guest waits no longer than that by itself.
+ * A deadline is a timer (arm), while a runtime runs; it is looked at as well whenever somebody
+ * asks, and a guest waits no longer than that by itself.
  *
  * Callers: goroutines and guests.
  */
@@ -62,7 +65,7 @@ gort_ctx *gort__ctx_outside(struct gort_ctx *ctx)
 	return ctx ? ctx : &background;
 }
 
-/* ---- state: the error in the low half, the cause in the high one ----------------------------------- */
+/* ---- state: the error in the low half, the cause in the high one ----------------------------- */
 
 static int error_of(uint64_t state)
 {
@@ -86,7 +89,7 @@ static bool mark(struct gort_ctx *c, uint64_t state)
 	return cas_seq(&c->state, &alive, state);
 }
 
-/* ---- references ---------------------------------------------------------------------------------------- */
+/* ---- references ------------------------------------------------------------------------------ */
 
 struct gort_ctx *gort__ctx_retain(struct gort_ctx *c)
 {
@@ -137,9 +140,10 @@ void gort__ctx_release(struct m *m, struct gort_ctx *c)
 	}
 }
 
-/* ---- deadlines ------------------------------------------------------------------------------------ */
+/* ---- deadlines ------------------------------------------------------------------------------- */
 
-/* Under the heap's lock. One that is being freed is left alone: who frees it takes the timer away. */
+/* Under the heap's lock. One that is being freed is left alone: who frees it takes the timer
+ * away. */
 static void deadline_fire(struct timer *t, struct due *due)
 {
 	struct gort_ctx *c = &container_of(t, struct timed_ctx, work.timer)->ctx;
@@ -187,15 +191,15 @@ static void disarm(struct gort_ctx *c)
 	lock_release(&c->set.lock);
 }
 
-/* All on the way up, for whoever is about to wait for the end: they may be older than the runtime. Without
- * memory for it, the end shows when it is looked at. */
+/* All on the way up, for whoever is about to wait for the end: they may be older than the
+ * runtime. Without memory for it, the end shows when it is looked at. */
 void gort__ctx_arm(struct m *m, struct gort_ctx *c)
 {
 	for (struct gort_ctx *r = c->root; r; r = r->from ? r->from->root : NULL)
 		arm(m, r);
 }
 
-/* ---- members -------------------------------------------------------------------------------------------- */
+/* ---- members --------------------------------------------------------------------------------- */
 
 static struct ctx_set *more_sets(struct m *m, struct gort_ctx *c)
 {
@@ -271,7 +275,7 @@ void gort__ctx_leave(struct ctx_member *member)
 	member->set = NULL;
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 struct gort_after {
 	struct ctx_member member;
@@ -374,7 +378,8 @@ static void end_set(struct m *m, struct ctx_set *set, struct ending *e)
 	} while (more);
 }
 
-/* Its state was stored before the lock is taken: nobody joins, and no done channel is left open, after that. */
+/* Its state was stored before the lock is taken: nobody joins, and no done channel is left open,
+ * after that. */
 static void end_marked(struct m *m, struct gort_ctx *c, struct ending *e)
 {
 	struct gort_chan *done;
@@ -412,7 +417,7 @@ static void end(struct m *m, struct gort_ctx *c, uint64_t state)
 		gort__ctx_release(m, c);
 }
 
-/* ---- making them -------------------------------------------------------------------------------------- */
+/* ---- making them ----------------------------------------------------------------------------- */
 
 static struct gort_ctx *make(struct m *m, struct gort_ctx *from, bool ends, int64_t deadline)
 {
@@ -557,7 +562,7 @@ GORT_API void gort_ctx_release(gort_ctx *ctx)
 	rt_leave(m);
 }
 
-/* ---- looking at them ------------------------------------------------------------------------------------- */
+/* ---- looking at them ------------------------------------------------------------------------- */
 
 GORT_API void gort_ctx_cancel(gort_ctx *ctx, int cause)
 {
@@ -647,7 +652,7 @@ GORT_API gort_chan *gort_ctx_done(gort_ctx *ctx)
 	return done;
 }
 
-/* ---- functions to run at the end -------------------------------------------------------------------------- */
+/* ---- functions to run at the end ------------------------------------------------------------- */
 
 GORT_API gort_after *gort_ctx_after_func(gort_ctx *ctx, gort_func fn, void *arg)
 {

@@ -11,7 +11,8 @@ struct ctx_set {
 	struct ctx_member *first; /* lock */
 };
 
-/* One that cannot end by itself is cut off before done; one with a deadline of its own is a timed_ctx. */
+/* One that cannot end by itself is cut off before done; one with a deadline of its own is a
+ * timed_ctx. */
 struct gort_ctx {
 	uint32_t refs;         /* atomic: handles, goroutines and guests under it, children */
 	uint32_t holds;        /* atomic: of its memory: refs as one, and each after_func */
@@ -39,7 +40,8 @@ struct gort_ctx *gort__ctx_retain(struct gort_ctx *c);
 /* A public handle, which is never NULL, and what it stands for. */
 struct gort_ctx *gort__ctx_inside(gort_ctx *ctx, const char *call);
 gort_ctx *gort__ctx_outside(struct gort_ctx *c);
-/* Of what ends with c, which ends by itself. join: how it has ended already, or 0: member is in its set. */
+/* Of what ends with c, which ends by itself. join: how it has ended already, or 0: member is in
+ * its set. */
 int gort__ctx_join(struct m *m, struct gort_ctx *c, struct ctx_member *member);
 void gort__ctx_leave(struct ctx_member *member); /* whether it is in one or not */
 /* The timers of all on the way up, for whoever is about to wait for the end. */

@@ -5,9 +5,9 @@
  *  1. WAITERS is set while the queue is not empty, changed under the lot's lock only.
  *  2. WOKEN: a waiter was taken out of the queue and is on its way to try again; unlocking then
  *     wakes no other. It clears the bit when it has got the mutex or queues again.
- *  3. Unlocking is one atomic step on state_, the last touch of the mutex: a CAS, or with waiters to wake
- *     under the lot's lock, when the queue has been put in order. So whoever then gets the
- *     mutex may free it.
+ *  3. Unlocking is one atomic step on state_, the last touch of the mutex: a CAS, or with waiters
+ *     to wake under the lot's lock, when the queue has been put in order. So whoever then gets
+ *     the mutex may free it.
  *  4. A waiter of over 1 ms gets the mutex by hand-off: LOCKED stays set, it wakes as the holder. A
  *     woken waiter that lost against others queues at the front, keeping its time.
  *  A goroutine that finds the mutex taken first spins for a moment, if another P runs: the holder
@@ -35,8 +35,8 @@ static struct waitq *queue_of(gort_mutex *m)
 	return (struct waitq *)m->wait_;
 }
 
-/* Take it if it is free, with waiters or without. Setting a bit costs less than a compare-and-swap, and
- * changes nothing of one that is taken. */
+/* Take it if it is free, with waiters or without. Setting a bit costs less than a
+ * compare-and-swap, and changes nothing of one that is taken. */
 static inline bool lock_free_one(gort_mutex *m, const char *call)
 {
 	if (unlikely(!m))

@@ -3,9 +3,9 @@
  *
  * Members are tasks that nobody joins (task.h), under the scope's context.
  *
- *  1. running counts members and places on their way to one; the scope is freed by close alone, when
- *     running is 0. So a member's last touch of the scope is the release of the lock under which it
- *     is counted off; what it has to say (first, the cancellation) comes before.
+ *  1. running counts members and places on their way to one; the scope is freed by close alone,
+ *     when running is 0. So a member's last touch of the scope is the release of the lock under
+ *     which it is counted off; what it has to say (first, the cancellation) comes before.
  *  2. A place that becomes free goes to who has waited longest for one: it stays counted.
  *  3. Once the scope is cancelled, who waits for a place is told, or finds out when it gets one.
  *
@@ -45,7 +45,7 @@ GORT_API gort_scope *gort_scope_open(int limit)
 	return s;
 }
 
-/* ---- places ---------------------------------------------------------------------------------------- */
+/* ---- places ---------------------------------------------------------------------------------- */
 
 /* With the lock, which it releases before it wakes anyone: who has waited may free s (rule 1). */
 static void end_all(struct m *m, struct gort_scope *s, struct waitq *q, int status)
@@ -79,7 +79,8 @@ static void leave_place(struct m *m, struct gort_scope *s)
 	}
 }
 
-/* The runtime ends, and a goroutine that was woken with this status never comes to use its place. */
+/* The runtime ends, and a goroutine that was woken with this status never comes to use its
+ * place. */
 void gort__scope_forsake(struct gort_scope *s, int status)
 {
 	if (status == 0)
@@ -110,7 +111,7 @@ static int take_place(struct m *m, struct gort_scope *s, bool wait)
 	return err;
 }
 
-/* ---- members ----------------------------------------------------------------------------------------- */
+/* ---- members --------------------------------------------------------------------------------- */
 
 static void cancel(struct m *m, struct gort_scope *s, int cause)
 {
@@ -188,7 +189,7 @@ GORT_API int gort_scope_spawn(gort_scope *s, int (*fn)(void *arg), void *arg, co
 	return start(s, fn, arg, attr, true, "gort_scope_spawn");
 }
 
-/* ---- the rest -------------------------------------------------------------------------------------------- */
+/* ---- the rest -------------------------------------------------------------------------------- */
 
 GORT_API gort_ctx *gort_scope_ctx(gort_scope *s)
 {

@@ -4,20 +4,23 @@
  * No two locks are ever held at once, however many channels there are, since one wait word decides
  * (park.h, kind A):
  *
- *  1. Look at all cases without a lock. Among those that look ready, one is drawn (reservoir sampling:
- *     each is as likely), and tried under its own lock. If others were faster, all are tried in turn.
- *  2. Nothing to be had: begin a turn, then queue a node in each case, one lock at a time, looking again
- *     under that lock. From the first node on, enders may win the turn; they find it PARKING and wake
- *     nobody. Who sees a case ready here claims its own turn, takes its nodes back, and goes to 1.
- *     (It cannot take the value at once: a partner's wait, and its own turn, would have to be won
- *     together. Two selects that find each other may both step back; chance parts them.)
- *  3. Sleep, then take all nodes back, each under its lock. The winner has written status there, and the
- *     value is where it belongs: it did so under the lock that we have taken since.
+ *  1. Look at all cases without a lock. Among those that look ready, one is drawn (reservoir
+ *     sampling: each is as likely), and tried under its own lock. If others were faster, all are
+ *     tried in turn.
+ *  2. Nothing to be had: begin a turn, then queue a node in each case, one lock at a time,
+ *     looking again under that lock. From the first node on, enders may win the turn; they find
+ *     it PARKING and wake nobody. Who sees a case ready here claims its own turn, takes its nodes
+ *     back, and goes to 1. (It cannot take the value at once: a partner's wait, and its own turn,
+ *     would have to be won together. Two selects that find each other may both step back; chance
+ *     parts them.)
+ *  3. Sleep, then take all nodes back, each under its lock. The winner has written status there,
+ *     and the value is where it belongs: it did so under the lock that we have taken since.
  *
- * A node is ours again when it is in no queue and its lock has been taken. A goroutine's own nodes never
- * match each other. Up to WAITING_FEW nodes lie on the stack.
+ * A node is ours again when it is in no queue and its lock has been taken. A goroutine's own
+ * nodes never match each other. Up to WAITING_FEW nodes lie on the stack.
  *
- * Go locks all channels, in address order, to look, and all again to leave; here looking costs no lock.
+ * Go locks all channels, in address order, to look, and all again to leave; here looking costs no
+ * lock.
  *
  * Callers: goroutines and guests.
  */
@@ -36,8 +39,9 @@ struct choice {
 	struct wait wait;
 };
 
-/* Guests have no M to draw by. Cycles will not do: draws that follow each other would be as regular as
- * the clock. Xorshift64*, since thread-locals begin as zero, and seeds should differ in all bits. */
+/* Guests have no M to draw by. Cycles will not do: draws that follow each other would be as
+ * regular as the clock. Xorshift64*, since thread-locals begin as zero, and seeds should differ
+ * in all bits. */
 static noinline uint32_t guest_random(void)
 {
 	static __thread uint64_t state;
@@ -144,8 +148,8 @@ static void insert_before(struct waitq *q, struct waiter *w, struct waiter *next
 	next->prev = w;
 }
 
-/* At q's end. A channel may stand in several cases: among the nodes that the caller has there already the
- * place is left to chance, since the first of them will be taken. */
+/* At q's end. A channel may stand in several cases: among the nodes that the caller has there
+ * already the place is left to chance, since the first of them will be taken. */
 static void push(struct m *m, struct waitq *q, struct waiter *node, const struct waits *own)
 {
 	struct waiter *next = NULL;
@@ -287,8 +291,8 @@ static returns_by_jump int wait_once(struct m *m, struct choice *c)
 	return (int)time;
 }
 
-/* Where no runtime runs, nobody but a guest itself sees that the deadline of a context has passed whose
- * done channel it waits for. */
+/* Where no runtime runs, nobody but a guest itself sees that the deadline of a context has
+ * passed whose done channel it waits for. */
 static int64_t earliest_done(const gort_case *cases, size_t n)
 {
 	int64_t first = GORT_FOREVER, ends;

@@ -1,16 +1,17 @@
 /*
  * task.c - goroutines that can be joined.
  *
- * A task is a small object apart from the goroutine, whose stack is reused as soon as it has ended.
- * state: RUNS, then ENDED, set once, under the parking lot's lock, with the waiting joiners taken out
- * of the queue. Two references: the goroutine's, given up when it has ended, and the handle's,
- * given up by a successful join or by detach. Misuse (a second join) is caught while the memory is
- * still this task's.
+ * A task is a small object apart from the goroutine, whose stack is reused as soon as it has
+ * ended. state: RUNS, then ENDED, set once, under the parking lot's lock, with the waiting
+ * joiners taken out of the queue. Two references: the goroutine's, given up when it has ended,
+ * and the handle's, given up by a successful join or by detach. Misuse (a second join) is caught
+ * while the memory is still this task's.
  *
- * A task has a context of its own, a child of its spawner's, that is made when somebody needs it: the
- * goroutine itself when it looks at its context or starts others (gort__task_own_ctx). Until then a
- * cancellation is cause, and the end of the goroutine's one wait (park.h, B). ctx and cause change under
- * the lot's lock, so either the maker sees the cause or the canceller the context.
+ * A task has a context of its own, a child of its spawner's, that is made when somebody needs it:
+ * the goroutine itself when it looks at its context or starts others (gort__task_own_ctx). Until
+ * then a cancellation is cause, and the end of the goroutine's one wait (park.h, B). ctx and
+ * cause change under the lot's lock, so either the maker sees the cause or the canceller the
+ * context.
  *
  * Callers: goroutines and guests.
  */
@@ -229,8 +230,8 @@ bool gort__task_own_ctx(struct m *m, struct g *g)
 	return true;
 }
 
-/* Its goroutine has no context of its own yet, and cannot end while the lot's lock is held. True: it must
- * be made runnable. */
+/* Its goroutine has no context of its own yet, and cannot end while the lot's lock is held.
+ * True: it must be made runnable. */
 static bool cancel_wait(struct gort_task *t, int cause)
 {
 	if (t->cause || load_relaxed(&t->state) == ENDED)

@@ -1,28 +1,33 @@
 /*
- * timer.c - timers that users have: functions, ticks on channels, once or again and again. Go's, as of 1.23.
+ * timer.c - timers that users have: functions, ticks on channels, once or again and again. Go's,
+ * as of 1.23.
  *
- * A timer is a kept node of timers.c and what is to happen, under a lock of its own. armed says that it is
- * to fire at when; placed that its node is in a heap, or has just been taken out of one and is about to be
- * run. Nobody but who holds the lock changes either, though the node may leave the heap meanwhile.
+ * A timer is a kept node of timers.c and what is to happen, under a lock of its own. armed says
+ * that it is to fire at when; placed that its node is in a heap, or has just been taken out of
+ * one and is about to be run. Nobody but who holds the lock changes either, though the node may
+ * leave the heap meanwhile.
  *
  *     idle --place--> in the heap --fire (heap's lock)--> run has it (run: placed = false) --> idle
  *                         |                                                        |
  *                         +-- stop, release: gort__timer_del (placed = false)      +-- place: again
  *
- *  1. run looks what is to be done now: it fires only what is armed and due, and places anew what is armed
- *     and not due yet. So whatever was changed after the node has left the heap counts, and nothing is
- *     sent or started once stop or reset has returned. What was sent before that is taken back.
- *  2. So the node may lie in the heap at an earlier time than when: moving a timer to a later one, which is
- *     what most do, is one store. It is found out when the node comes due. Only an earlier one moves it.
+ *  1. run looks what is to be done now: it fires only what is armed and due, and places anew what
+ *     is armed and not due yet. So whatever was changed after the node has left the heap counts,
+ *     and nothing is sent or started once stop or reset has returned. What was sent before that
+ *     is taken back.
+ *  2. So the node may lie in the heap at an earlier time than when: moving a timer to a later
+ *     one, which is what most do, is one store. It is found out when the node comes due. Only an
+ *     earlier one moves it.
  *  3. Who releases frees it, unless run has it: then run does, which finds released set.
  *  4. The lock is held over the channel's (a tick, and taking one back) and over the heap's.
  *
- * Memory. All there is is taken at the start, but for fn's goroutine: a stack each, made beforehand, would
- * cost a page for each timer that there is, and most are stopped. If there is none when it is time, the timer
- * stays due and is tried again every RETRY, for which it has its place in the heap.
+ * Memory. All there is is taken at the start, but for fn's goroutine: a stack each, made
+ * beforehand, would cost a page for each timer that there is, and most are stopped. If there is
+ * none when it is time, the timer stays due and is tried again every RETRY, for which it has its
+ * place in the heap.
  *
- * A timer belongs to the runtime that it was started in (timer_lives). When that has ended the timer never
- * fires again; it is there until it is released.
+ * A timer belongs to the runtime that it was started in (timer_lives). When that has ended the
+ * timer never fires again; it is there until it is released.
  *
  * Callers: goroutines and guests; run and fire on g0.
  */
@@ -301,7 +306,7 @@ GORT_API void gort_timer_release(gort_timer *t)
 	gort_chan_release(c);
 }
 
-/* ---- gort_after_chan: a timer that only its channel knows ------------------------------------- */
+/* ---- gort_after_chan: a timer that only its channel knows ------------------------------------ */
 
 static void chan_gone(struct chan_owner *owner)
 {

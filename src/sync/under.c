@@ -1,10 +1,10 @@
 /*
- * under.c - the current context: of a goroutine, inherited by those it starts, or of a thread; and the
- * deadline of one's own.
+ * under.c - the current context: of a goroutine, inherited by those it starts, or of a thread;
+ * and the deadline of one's own.
  *
- * Who is under a context holds it, and is a member of the set of who ends it (ctx.c). Its waits look at waits.ended,
- * which the end stores, and bound says what a wait must look at. Both belong to the goroutine or thread, which
- * changes them while it does not wait.
+ * Who is under a context holds it, and is a member of the set of who ends it (ctx.c). Its waits
+ * look at waits.ended, which the end stores, and bound says what a wait must look at. Both belong
+ * to the goroutine or thread, which changes them while it does not wait.
  *
  * Callers: goroutines and guests.
  */

@@ -22,7 +22,7 @@ static void go_on(unsigned steps)
 	}
 }
 
-/* ---- members that sleep, talk and lock -------------------------------------------------------------- */
+/* ---- members that sleep, talk and lock ------------------------------------------------------- */
 
 static void member(void *arg)
 {
@@ -70,7 +70,7 @@ SCENARIO(bubble_talk, "members that sleep, talk and lock: each sleep ends at its
 	check_eq(gort_bubble(talk, NULL), 9);
 }
 
-/* ---- who waits for what is outside holds the clock --------------------------------------------------- */
+/* ---- who waits for what is outside holds the clock ------------------------------------------- */
 
 static void knock(void *arg)
 {
@@ -117,7 +117,7 @@ SCENARIO(bubble_outside, "the clock stands while a member waits for what is not 
 	gort_chan_release(x.outside);
 }
 
-/* ---- gort_bubble_wait -------------------------------------------------------------------------------- */
+/* ---- gort_bubble_wait ------------------------------------------------------------------------ */
 
 static int watch(void *arg)
 {
@@ -140,7 +140,7 @@ SCENARIO(bubble_wait, "what was to happen at once has happened when gort_bubble_
 	check_eq(gort_bubble(watch, NULL), 0);
 }
 
-/* ---- timers and contexts ------------------------------------------------------------------------------ */
+/* ---- timers and contexts --------------------------------------------------------------------- */
 
 static void count(void *arg)
 {
@@ -175,7 +175,7 @@ SCENARIO(bubble_timers, "timers and contexts of a bubble come at their very time
 	check_eq(gort_bubble(time_things, NULL), 0);
 }
 
-/* ---- deadlock ------------------------------------------------------------------------------------------ */
+/* ---- deadlock -------------------------------------------------------------------------------- */
 
 static int stick(void *arg)
 {

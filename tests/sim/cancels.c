@@ -1,6 +1,6 @@
 /*
- * cancels.c - cancellation of tasks, and of guests; contexts that are entered, released, or left by the
- * runtime, as they end.
+ * cancels.c - cancellation of tasks, and of guests; contexts that are entered, released, or left
+ * by the runtime, as they end.
  */
 #include "sim.h"
 
@@ -47,7 +47,7 @@ static void cancel(void *arg)
 	gort_ctx_cancel(x.ctx, 0);
 }
 
-/* ---- entered, and waited under ------------------------------------------------------------------- */
+/* ---- entered, and waited under --------------------------------------------------------------- */
 
 static void enter_and_wait(void *arg)
 {
@@ -153,7 +153,7 @@ SCENARIO(cancel_all_waits, "a context ends under waits of all kinds, of goroutin
 	drop();
 }
 
-/* ---- both ends of a channel are cancelled again and again ------------------------------------------ */
+/* ---- both ends of a channel are cancelled again and again ------------------------------------ */
 
 static gort_ctx *under[2]; /* who takes it cancels it */
 
@@ -216,7 +216,7 @@ SCENARIO(cancel_both_ends, "both ends of a channel are cancelled: values come on
 	gort_chan_release(x.c);
 }
 
-/* ---- tasks --------------------------------------------------------------------------------------------- */
+/* ---- tasks ----------------------------------------------------------------------------------- */
 
 static void below(void *arg)
 {
@@ -263,7 +263,7 @@ SCENARIO(cancel_task_by_two, "a task is cancelled by two: it ends, and those tha
 	drop();
 }
 
-/* ---- references --------------------------------------------------------------------------------------- */
+/* ---- references ------------------------------------------------------------------------------ */
 
 static void release(void *ctx)
 {
@@ -300,7 +300,7 @@ SCENARIO(cancel_released,
 	drop();
 }
 
-/* ---- the runtime's end ---------------------------------------------------------------------------------- */
+/* ---- the runtime's end ----------------------------------------------------------------------- */
 
 static int leave_waiting(void *arg)
 {

@@ -1,5 +1,6 @@
 /*
- * contexts.c - cancellation: whoever waits under a context that ends is woken, and nothing is lost by it.
+ * contexts.c - cancellation: whoever waits under a context that ends is woken, and nothing is
+ * lost by it.
  */
 #include "sim.h"
 

@@ -19,7 +19,7 @@ static void count(unsigned *n)
 	__atomic_add_fetch(n, 1, __ATOMIC_RELAXED);
 }
 
-/* ---- many that go, one that fails ------------------------------------------------------------------ */
+/* ---- many that go, one that fails ------------------------------------------------------------ */
 
 static int member(void *arg)
 {
@@ -70,7 +70,7 @@ SCENARIO(scope_limit, "a scope with a limit, used by many: all that began have e
 	gort_chan_release(x.c);
 }
 
-/* ---- close by a guest: it frees the scope as soon as it is woken --------------------------------------- */
+/* ---- close by a guest: it frees the scope as soon as it is woken ----------------------------- */
 
 static int short_member(void *arg)
 {
@@ -103,7 +103,7 @@ SCENARIO(scope_of_guest, "guests open scopes, and close them as the last member 
 		guest_join(t[i]);
 }
 
-/* ---- a cancelled scope whose members go on -------------------------------------------------------------- */
+/* ---- a cancelled scope whose members go on --------------------------------------------------- */
 
 static int stubborn(void *arg)
 {
@@ -137,7 +137,7 @@ SCENARIO(scope_told, "a scope is cancelled as others ask for places: they are to
 	check_eq(gort_scope_close(x.scope), 0);
 }
 
-/* ---- the runtime's end ------------------------------------------------------------------------------------ */
+/* ---- the runtime's end ----------------------------------------------------------------------- */
 
 static void go_short(void *arg)
 {

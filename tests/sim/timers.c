@@ -1,6 +1,6 @@
 /*
- * timers.c - timers that users have: each arming ends in one tick or run, or was prevented, whoever stops,
- * moves and releases them meanwhile. (The heaps alone: units.c.)
+ * timers.c - timers that users have: each arming ends in one tick or run, or was prevented,
+ * whoever stops, moves and releases them meanwhile. (The heaps alone: units.c.)
  */
 #include "sim.h"
 
@@ -37,7 +37,7 @@ static gort_timer *start(int64_t deadline, int64_t period, gort_func fn)
 	return t;
 }
 
-/* ---- ticks ------------------------------------------------------------------------------------- */
+/* ---- ticks ----------------------------------------------------------------------------------- */
 
 static void own_a_channel(void *arg)
 {
@@ -82,7 +82,7 @@ SCENARIO(timer_ticks,
 	guest_join(g);
 }
 
-/* ---- functions --------------------------------------------------------------------------------- */
+/* ---- functions ------------------------------------------------------------------------------- */
 
 static void run(void *arg)
 {
@@ -125,7 +125,7 @@ SCENARIO(timer_runs, "many stop and move one timer: each arming runs once or was
 	gort_timer_release(x.timer[0]);
 }
 
-/* ---- release ----------------------------------------------------------------------------------- */
+/* ---- release --------------------------------------------------------------------------------- */
 
 static void release_by_guest(void *arg)
 {
@@ -153,7 +153,7 @@ SCENARIO(timer_released, "timers are released while they fire")
 		gort_yield();
 }
 
-/* ---- idle -------------------------------------------------------------------------------------- */
+/* ---- idle ------------------------------------------------------------------------------------ */
 
 static void set_earlier(void *arg)
 {
@@ -179,7 +179,7 @@ SCENARIO(timer_set_by_guest, "a plain thread sets an earlier timer while all sle
 	gort_timer_release(x.timer[1]);
 }
 
-/* ---- GOMAXPROCS -------------------------------------------------------------------------------- */
+/* ---- GOMAXPROCS ------------------------------------------------------------------------------ */
 
 static void start_here(void *arg)
 {
@@ -212,7 +212,7 @@ SCENARIO(timer_maxprocs, "GOMAXPROCS goes down and up under timers: all come")
 		gort_yield();
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void let_go(void)
 {

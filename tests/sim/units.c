@@ -180,8 +180,8 @@ SCENARIO_PLAIN(deque_grows, "a deque grows while a thief steals: each entry once
 	all_taken(140);
 }
 
-/* The owner takes a deque for full that thieves empty just now: the next entry lies in the new array
- * alone. */
+/* The owner takes a deque for full that thieves empty just now: the next entry lies in the new
+ * array alone. */
 SCENARIO_PLAIN(deque_overtaken, "a deque is emptied while it grows: each entry once")
 {
 	struct guest_thread *t[2];
