@@ -27,10 +27,12 @@ static inline bool queued_while_idle(void)
 	return load_relaxed(&gort__sched.idle_ps) != 0;
 }
 
-/* second: there is more than the one goroutine that will run when the caller parks. */
+/* second: there is more than the one goroutine that will run when the caller parks. Talkers, who come
+ * here all the time while other Ps idle, stop at three loads. */
 static inline void work_queued(struct p *p, bool second)
 {
-	if (unlikely(queued_while_idle()))
+	if (unlikely(queued_while_idle()) &&
+	    (second || load_relaxed(&p->eager) || load_relaxed(&gort__sched.lazy)))
 		gort__work_queued_slow(p, second);
 }
 
