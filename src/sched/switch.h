@@ -79,7 +79,7 @@ static inline void after_light(struct m *m, struct g *g, struct lock *lock)
 
 /* On whatever runs next on m: finish what the one before left to do. Who waits lightly comes
  * most often from another who does. */
-static inline void after_switch(struct m *m, bool light)
+static inlined void after_switch(struct m *m, bool light)
 {
 	enum after_kind kind = m->after;
 
@@ -136,6 +136,8 @@ static inlined void switch_away(struct m *m, struct g *g, struct g *next, bool l
 static inlined void park(struct m *m, struct g *g, struct lock *held, enum after_kind after,
 			 enum g_why why)
 {
+	bool light = after == AFTER_LIGHT;
+
 	must_checked(m->after == AFTER_NOTHING);
 	store_relaxed(&g->why, (uint16_t)why);
 	g_set_state(g, G_WAITING);
@@ -144,7 +146,7 @@ static inlined void park(struct m *m, struct g *g, struct lock *held, enum after
 	if (unlikely(g->waits.bound & BOUND_BUBBLE))
 		after = gort__bubble_park(m, g, after, why);
 	m->after = after;
-	switch_away(m, g, pick(m->p), after == AFTER_LIGHT);
+	switch_away(m, g, pick(m->p), light);
 }
 
 /* park.h, steps 3 and 4. 0, or how the context has ended. */
