@@ -444,9 +444,29 @@ static void keep_quiet(const char *message, uint64_t goroutine)
 	(void)goroutine;
 }
 
+static void panic_later(void *arg)
+{
+	(void)arg;
+	panic(NULL);
+}
+
+static void sleep_and_start(void *arg)
+{
+	gort_sleep(GORT_SEC);
+	for (int i = 0; i < 4; i++) /* one of them gets what the first goroutine has left */
+		CHECK_EQ(gort_go(panic_later, arg), 0);
+}
+
+static int end_before_a_panic(void *arg)
+{
+	CHECK_EQ(gort_go(sleep_and_start, arg), 0);
+	return 7;
+}
+
 static int ends(void *arg)
 {
 	(void)arg;
+	CHECK_EQ(in_a_bubble(end_before_a_panic, NULL), 7);
 	CHECK_EQ(in_a_bubble(panic, NULL), -EOWNERDEAD);
 	CHECK_EQ(in_a_bubble(panic_in_another, NULL), 3);
 	CHECK_EQ(in_a_bubble(leave, NULL), 0);
@@ -455,7 +475,7 @@ static int ends(void *arg)
 
 TEST_PLAIN(result_is_told)
 {
-	gort_options options = { .on_panic = keep_quiet };
+	gort_options options = { .on_panic = keep_quiet, .maxprocs = 1 };
 
 	CHECK_EQ(gort_run(ends, NULL, &options), 0);
 }
@@ -652,6 +672,40 @@ TEST_PLAIN(runtime_ends_while_bubbles_run)
 		}
 	}
 	test_leaves_goroutines();
+}
+
+/* A context that is older than the runtime gets its timer when it is first entered: not a bubble's. */
+static gort_ctx *older;
+
+static int sleep_under_older(void *arg)
+{
+	gort_ctx *before = gort_ctx_enter(older);
+
+	(void)arg;
+	CHECK_EQ(gort_sleep(GORT_SEC), 0);
+	CHECK_EQ(gort_now(), GORT_SEC);
+	gort_ctx_leave(before);
+	return 0;
+}
+
+static int wait_under_older(void *arg)
+{
+	gort_ctx *before;
+
+	(void)arg;
+	CHECK_EQ(in_a_bubble(sleep_under_older, NULL), 0);
+	before = gort_ctx_enter(older);
+	CHECK_EQ(gort_select(NULL, 0, GORT_FOREVER), -ETIMEDOUT);
+	gort_ctx_leave(before);
+	return 0;
+}
+
+TEST_PLAIN(context_older_than_the_runtime_keeps_its_clock)
+{
+	older = gort_ctx_with_deadline(gort_ctx_background(), gort_in(50 * GORT_MS));
+	CHECK(older != NULL);
+	CHECK_EQ(gort_run(wait_under_older, NULL, NULL), 0);
+	gort_ctx_release(older);
 }
 
 /* ---- memory */

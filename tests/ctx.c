@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 static gort_ctx *make(gort_ctx *parent)
 {
@@ -439,6 +440,33 @@ TEST_PLAIN(done_outlives_the_context_for_who_retains_it)
 	gort_ctx_release(ctx);
 	CHECK_EQ(gort_chan_try_recv(done, NULL), -EPIPE);
 	gort_chan_release(done);
+}
+
+static void release_soon(void *ctx)
+{
+	struct timespec t = { 0, 1000000 };
+
+	nanosleep(&t, NULL);
+	gort_ctx_release(ctx);
+}
+
+/* Without a runtime, who waits there looks at the context's deadline: but not when it is gone. */
+TEST_PLAIN(done_outlives_the_context_for_a_thread_that_waits)
+{
+	for (int i = 0; i < 20; i++) {
+		gort_ctx *ctx = make_until(background(), gort_in(i % 4 * 700 * GORT_US));
+		gort_chan *done = gort_chan_retain(gort_ctx_done(ctx));
+		gort_case k = GORT_CASE_RECV(done, NULL);
+		struct guest *g = guest_start(release_soon, ctx);
+
+		if (i & 1) {
+			CHECK_EQ(gort_select(&k, 1, GORT_FOREVER), 0);
+			CHECK_EQ(k.status, -EPIPE);
+		}
+		CHECK_EQ(gort_chan_recv(done, NULL), -EPIPE);
+		guest_join(g);
+		gort_chan_release(done);
+	}
 }
 
 static struct {

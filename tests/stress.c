@@ -36,6 +36,30 @@ static int64_t rss(void)
 	return pages * sysconf(_SC_PAGESIZE);
 }
 
+/* Nobody trims while the runtime idles for good: what is freed then goes back at once. */
+// not: asan tsan valgrind qemu
+TEST_PLAIN(memory_that_a_thread_frees_while_all_idle_goes_back)
+{
+	enum { CHANNELS = 20000 };
+	gort_chan **c = calloc(CHANNELS, sizeof(gort_chan *));
+	int64_t before, most;
+
+	CHECK(c != NULL);
+	memset(c, 1, CHANNELS * sizeof(gort_chan *));
+	CHECK_EQ(gort_start(NULL), 0);
+	gort_sleep(1500 * GORT_MS); /* it has nothing to do any more */
+	before = rss();
+	for (int i = 0; i < CHANNELS; i++)
+		CHECK((c[i] = gort_chan_make(1000, 1)) != NULL);
+	most = rss();
+	for (int i = 0; i < CHANNELS; i++)
+		gort_chan_release(c[i]);
+	CHECK(most > before + CHANNELS * 1000 / 2);
+	EVENTUALLY(rss() < before + (4 << 20));
+	CHECK_EQ(gort_stop(), 0);
+	free(c);
+}
+
 static atomic_llong called;
 
 static void count_call(void *arg)

@@ -460,6 +460,50 @@ TEST(of_one_that_had_no_memory_for_its_context)
 	end();
 }
 
+/* It enters another context all the same. A cancellation meanwhile counts when it is back. */
+static int enters_without_memory(void *arg)
+{
+	gort_ctx *ctx = gort_ctx_with_cancel(gort_ctx_background()), *before;
+
+	CHECK(ctx != NULL);
+	if (arg) { /* it is cancelled before, without having noticed */
+		atomic_store(&stage, 1);
+		while (atomic_load(&stage) == 1)
+			gort_yield();
+	}
+	mem_fail_after(1);
+	before = gort_ctx_enter(ctx);
+	mem_fail_after(0);
+	if (!arg) {
+		atomic_store(&stage, 1);
+		while (atomic_load(&stage) == 1)
+			gort_yield();
+	}
+	CHECK_EQ(gort_ctx_err(gort_ctx_current()), 0);
+	CHECK_EQ(gort_chan_recv_until(never, NULL, gort_in(GORT_US)), -ETIMEDOUT);
+	gort_ctx_leave(before);
+	gort_ctx_release(ctx);
+	CHECK_EQ(gort_chan_recv(never, NULL), -ECANCELED);
+	check_canceled(-EIO);
+	return 5;
+}
+
+// variants: maxprocs
+TEST(of_one_that_is_away_without_memory)
+{
+	gort_task *t;
+
+	for (int i = 0; i < 20; i++) {
+		begin();
+		t = spawn(enters_without_memory, i % 2 ? &stage : NULL);
+		EVENTUALLY(atomic_load(&stage) == 1);
+		gort_task_cancel(t, -EIO);
+		atomic_store(&stage, 2);
+		join(t, 5);
+		end();
+	}
+}
+
 static int starts_without_memory(void *arg)
 {
 	gort_task *t;

@@ -10,11 +10,10 @@
  * Invariants:
  *  1. A span with a block to give is in its class's list; a full one is in none. One without any
  *     used block goes back to its arena at once.
- *  2. An arena with a free span is in the pool's list; those whose free spans have their pages
- *     come first. Free spans keep their pages up to WARM_SPANS in all, and the others are
- *     discarded: at once, or where somebody calls mem_trim now and then (mem_keep), when they
- *     have not been needed since its last call. An arena that is free throughout, with no pages
- *     to keep, is unmapped, but for one.
+ *  2. An arena with a free span is in one of the pool's two lists. Free spans keep their pages up
+ *     to WARM_SPANS in all, and the others are discarded: at once, or where somebody calls
+ *     mem_trim now and then (mem_keep), when they have not been needed since its last call. An
+ *     arena that is free throughout, with no pages to keep, is unmapped, but for one.
  *  3. Blocks in caches count as used here; mem_in_use takes them off.
  *
  * Locks, all RANK_ALLOC, hence taken in order of address: caches (the list of caches) before a
@@ -33,7 +32,7 @@
 #define WARM_SPANS 16u
 
 struct arena {
-	struct arena *next, *prev; /* in the pool's list */
+	struct arena *next, *prev; /* in one of the pool's lists */
 	char *spans;
 	uint32_t free; /* bits: spans that are free */
 	uint32_t warm; /* bits: free ones that have their pages */
@@ -60,12 +59,13 @@ static struct {
 		size_t used; /* blocks */
 	} classes[MEM_CLASSES];
 	aligned_line struct lock pool_lock;
-	struct arena *arenas; /* those with a free span */
-	uint32_t free_arenas; /* free throughout */
-	uint32_t warm;        /* atomic, written under the lock: free spans with pages */
-	uint32_t least;       /* fewest of them since the last count */
-	uint32_t to_trim;     /* what the last count found, less what was trimmed or needed since */
-	uint32_t keep;        /* atomic: mem_trim is called */
+	struct arena *warm_arenas; /* those with a free span that has its pages */
+	struct arena *cold_arenas; /* the others with a free span */
+	uint32_t free_arenas;      /* free throughout */
+	uint32_t warm;             /* atomic, written under the lock: free spans with pages */
+	uint32_t least;            /* fewest of them since the last count */
+	uint32_t to_trim; /* what the last count found, less what was trimmed or needed since */
+	uint32_t keep;    /* atomic: mem_trim is called */
 } central = {
 	.caches_lock = LOCK_INIT(RANK_ALLOC),
 	.classes = { [0 ... MEM_CLASSES - 1] = { .lock = LOCK_INIT(RANK_ALLOC) } },
@@ -137,18 +137,26 @@ void gort__mem_note_free(void *p, size_t size)
 
 /* ---- arenas. Under the pool's lock --------------------------------------------------------- */
 
+/* Where an arena with a free span belongs: unlink it before that changes. */
+static struct arena **list_of(const struct arena *a)
+{
+	return a->warm ? &central.warm_arenas : &central.cold_arenas;
+}
+
 static void arena_link(struct arena *a)
 {
+	struct arena **list = list_of(a);
+
 	a->prev = NULL;
-	a->next = central.arenas;
+	a->next = *list;
 	if (a->next)
 		a->next->prev = a;
-	central.arenas = a;
+	*list = a;
 }
 
 static void arena_unlink(struct arena *a)
 {
-	*(a->prev ? &a->prev->next : &central.arenas) = a->next;
+	*(a->prev ? &a->prev->next : list_of(a)) = a->next;
 	if (a->next)
 		a->next->prev = a->prev;
 }
@@ -182,36 +190,33 @@ static char *span_take(struct arena *a)
 		central.free_arenas--;
 	if (a->warm & bit)
 		warm_less(1);
+	arena_unlink(a);
 	a->free &= ~bit;
 	a->warm &= ~bit;
-	if (!a->free)
-		arena_unlink(a);
+	if (a->free)
+		arena_link(a);
 	return a->spans + i * SPAN;
 }
 
 /* Gives an arena that is to be unmapped. */
 static struct arena *span_give(struct arena *a, uint32_t bit, bool warm)
 {
-	if (a->free && warm && central.arenas != a) {
+	if (a->free)
 		arena_unlink(a);
-		arena_link(a);
-	} else if (!a->free) {
-		arena_link(a);
-	}
 	a->free |= bit;
 	if (warm) {
 		a->warm |= bit;
 		store_relaxed(&central.warm, central.warm + 1);
 	}
-	if (a->free != ALL_SPANS)
-		return NULL;
-	if (central.free_arenas == 0 || (a->warm && load_relaxed(&central.keep))) {
+	if (a->free == ALL_SPANS) {
+		if (central.free_arenas && !(a->warm && load_relaxed(&central.keep))) {
+			warm_less((uint32_t)__builtin_popcount(a->warm));
+			return a;
+		}
 		central.free_arenas++;
-		return NULL;
 	}
-	warm_less((uint32_t)__builtin_popcount(a->warm));
-	arena_unlink(a);
-	return a;
+	arena_link(a);
+	return NULL;
 }
 
 /* ---- spans --------------------------------------------------------------------------------- */
@@ -239,7 +244,8 @@ static struct span *span_new(struct mem_class_list *c, unsigned class)
 	struct arena *a;
 
 	lock_acquire(&central.pool_lock);
-	a = central.arenas ? central.arenas : arena_new();
+	a = central.warm_arenas ? central.warm_arenas : central.cold_arenas;
+	a = a ? a : arena_new();
 	if (a)
 		s = (struct span *)span_take(a);
 	lock_release(&central.pool_lock);
@@ -285,8 +291,7 @@ static bool span_discard(void)
 	char *s = NULL;
 
 	lock_acquire(&central.pool_lock);
-	for (a = central.arenas; a && !a->warm;)
-		a = a->next;
+	a = central.warm_arenas;
 	if (a) {
 		bit = a->warm & -a->warm;
 		s = span_take(a);

@@ -50,8 +50,8 @@ void gort__mem_free_slow(struct mem_cache *cache, void *p, size_t size);
 void mem_cache_flush(struct mem_cache *cache);
 /* Bytes handed out, rounded up to what their classes take. Exact while nobody allocates. */
 size_t mem_in_use(void);
-/* Memory that was freed is kept, for mem_trim will be called now and then; false: it will not,
- * and what was kept goes back. */
+/* Memory that was freed is kept, for mem_trim will be called now and then; false: it will not till
+ * further notice, and what was kept goes back. */
 void mem_keep(bool keep);
 /* Give up to most spans back that have not been needed since the last count. count: count those
  * that are kept now. Gives how many are left to give back. */

@@ -232,7 +232,6 @@ static void end_runtime(void)
 	store_relaxed(&sched.stranded, 0);
 	store_relaxed(&sched.life, load_relaxed(&sched.life) + 1);
 	sched.poller = NULL;
-	mem_keep(false);
 	os_faults_remove();
 	gort__terminate_remove();
 	store_seq(&sched.closing, 0);
@@ -298,7 +297,6 @@ static int start_runtime(const struct config *c)
 static void open_runtime(void)
 {
 	gort__terminate_install();
-	mem_keep(true);
 	store_release(&sched.running, 1);
 }
 

@@ -153,7 +153,7 @@ struct under {
 /* See sync/bubble.c. */
 struct in_bubble {
 	struct bubble *bubble;
-	uint8_t state;         /* who makes it wait, start or run; IN_BUBBLE_* there */
+	uint8_t state;         /* who makes it wait, start or run; NEW, IN, OUT there */
 	struct g *next, *prev; /* the bubble's lock: its members */
 };
 
@@ -222,7 +222,7 @@ enum after_kind {
 	AFTER_PARK,
 	AFTER_YIELD,
 	AFTER_DEAD,
-	AFTER_BUBBLE /* one of the first three, then more: after_inner */
+	AFTER_BUBBLE /* UNLOCK, LIGHT or PARK (after_inner), then more */
 };
 
 struct m {
@@ -273,8 +273,9 @@ struct timer {
 
 /* A timer whose firing takes more than waking goroutines. fire calls timer_later, and sees to it
  * that nobody frees or starts the node; then, once the heap's lock is released, run is called:
- * on g0, P in hand, no lock held. It may take locks, make goroutines, start the node again and
- * free it, but not wait. Whom it wakes, or makes, it appends to due->ready. */
+ * on g0, or on the stack of a bubble's driver, P in hand, no lock held. It may take locks, make
+ * goroutines, start the node again and free it, but not wait. Whom it wakes, or makes, it
+ * appends to due->ready. */
 struct timer_work {
 	struct timer timer;
 	void (*run)(struct m *m, struct timer_work *w, struct due *due);
@@ -645,6 +646,9 @@ bool gort__task_enlist(struct gort_task *t,
 		       struct waiter *w); /* as a joiner; false: it has ended */
 bool gort__task_own_ctx(struct m *m,
 			struct g *g); /* the running g has a task: see task.c. False: no memory */
+/* The running g, which has a task, changes its context: before and after it does. */
+void gort__task_leaves_home(struct g *g);
+void gort__task_comes_home(struct g *g);
 /* False: no memory for the context that those it starts would be under. */
 static inline bool gort__may_start(struct m *m)
 {

@@ -7,7 +7,7 @@
  *    twice running becomes eager: its wakes call a P at once, until a direct switch succeeds.
  *  - The deque's oldest: when it has waited a SLICE, the P is told to run it next.
  *  - Timers that come due at a P that runs one goroutine for long.
- *  - Stacks that nobody uses any more go cold.
+ *  - Stacks, and memory of the allocator's, that nobody uses any more go back to the system.
  *
  * How often it looks:
  *    some P idles, another runs   every LOOK; every LOOK_BUSY while switches follow quickly
@@ -243,18 +243,24 @@ static void sysmon_main(void *arg)
 		} else {
 			bool done = sysmon.idle_counts > IDLE_COUNTS && sysmon.trim_left == 0;
 
+			mem_keep(!done); /* nobody trims meanwhile */
 			sleep_lazily(done ? OS_FOREVER : now + SLICE, INT64_MIN);
+			mem_keep(true);
 		}
 	}
 }
 
 int gort__sysmon_start(void)
 {
+	int err;
+
 	note_clear(&sysmon.kicked);
 	note_clear(&sysmon.pause);
 	sysmon.trimmed_at = sysmon.counted_at = os_now();
 	sysmon.trim_left = sysmon.idle_counts = 0;
-	return os_thread_start(&sysmon.thread, sysmon_main, NULL, 0);
+	err = os_thread_start(&sysmon.thread, sysmon_main, NULL, 0);
+	mem_keep(err == 0);
+	return err;
 }
 
 /* stopping is set. */
@@ -263,4 +269,5 @@ void gort__sysmon_stop(void)
 	note_wake(&sysmon.pause);
 	note_wake(&sysmon.kicked);
 	os_thread_join(&sysmon.thread);
+	mem_keep(false);
 }

@@ -51,7 +51,7 @@ struct bubble {
 	struct g *members;    /* lock: that have started */
 	struct waitq driver;  /* lock: until active is 0 */
 	struct waitq watcher; /* lock: gort_bubble_wait */
-	struct g *first;      /* fixed: runs fn */
+	struct g *first;      /* lock: runs fn, as long as it does */
 	int (*fn)(void *arg); /* fixed */
 	void *arg;            /* fixed */
 	int result;           /* by the first goroutine, before it ends */
@@ -148,8 +148,10 @@ void gort__bubble_quit(struct m *m, struct g *g)
 		return;
 	}
 	unlink_member(b, g);
-	if (g == b->first && g->local.panicked)
-		b->result = -EOWNERDEAD;
+	if (g == b->first) { /* another may get its memory */
+		b->result = g->local.panicked ? -EOWNERDEAD : b->result;
+		b->first = NULL;
+	}
 	count_off(m, b);
 }
 
@@ -273,14 +275,6 @@ void gort__bubbles_end(bool stragglers)
 	}
 }
 
-static void end(struct m *m, struct bubble *b)
-{
-	lock_acquire(&b->lock);
-	b->over = true;
-	lock_release(&b->lock);
-	sweep(m);
-}
-
 /* ---- the driver ------------------------------------------------------------------------------ */
 
 /* With the lock, also on return. */
@@ -308,38 +302,42 @@ static void fire(struct bubble *b)
 	g->waits.bound &= ~(uint32_t)BOUND_BUBBLE;
 }
 
-/* The clock goes to the next timer. False: there is none. */
-static bool advance(struct bubble *b)
+/* The clock goes to the next timer. */
+static void advance(struct bubble *b)
 {
 	int64_t next = load_acquire(&b->timers.next);
 
 	if (next == OS_FOREVER)
-		return false;
+		return; /* somebody outside has stopped it */
 	if (next > b->now)
 		store_relaxed(&b->now, next);
 	fire(b);
 	gort_yield(); /* a timer that concerns nobody, again and again, must not keep others waiting */
-	return true;
 }
 
 /* True: all have ended. False: none will run again. */
 static bool drive(struct bubble *b)
 {
 	struct waiter *w;
-	bool ended;
+	bool ended, over;
 
-	do {
+	for (;;) {
 		lock_acquire(&b->lock);
 		wait_for_all(b);
 		w = waitq_claim(&b->watcher);
 		if (w)
 			w->status = 0;
 		ended = b->count == 0;
+		over = !w && (ended || load_acquire(&b->timers.next) == OS_FOREVER);
+		b->over = over; /* under the lock that has shown it: rule 4 */
 		lock_release(&b->lock);
+		if (over)
+			return ended;
 		if (w)
 			waiter_wake(m_self(), w);
-	} while (w || (!ended && advance(b)));
-	return ended;
+		else
+			advance(b);
+	}
 }
 
 static const char *what(const struct g *g)
@@ -389,7 +387,8 @@ static int run(struct m *m, int (*fn)(void *arg), void *arg)
 		return -ENOMEM;
 	b->first = gort__g_new(m, first, b, 0, 0);
 	if (!b->first) {
-		end(m, b);
+		b->over = true; /* nobody else has seen it */
+		sweep(m);
 		return -ENOMEM;
 	}
 	gort__bubble_join(b, b->first);
@@ -400,7 +399,7 @@ static int run(struct m *m, int (*fn)(void *arg), void *arg)
 		report(b);
 		result = -EDEADLK;
 	}
-	end(m_self(), b);
+	sweep(m_self());
 	return result;
 }
 

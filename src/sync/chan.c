@@ -193,17 +193,37 @@ GORT_API int gort_chan_send_until(gort_chan *c, const void *elem, int64_t deadli
 
 /* ---- receive --------------------------------------------------------------------------------- */
 
-/* Where no runtime runs, nobody but the guest itself sees that the context's deadline has
- * passed. */
+int64_t gort__chan_done_deadline(const struct gort_chan *c)
+{
+	return c->done_of ? gort__ctx_deadline(c->done_of) : GORT_FOREVER;
+}
+
+/* One that is not to be had any more has ended. */
+void gort__chan_done_look(struct gort_chan *c)
+{
+	struct gort_ctx *ctx;
+
+	lock_acquire(&c->lock);
+	ctx = c->done_of;
+	if (ctx && !gort__ctx_try_retain(ctx))
+		ctx = NULL;
+	lock_release(&c->lock);
+	if (!ctx)
+		return;
+	gort__ctx_err(NULL, ctx);
+	gort__ctx_release(NULL, ctx);
+}
+
 static rare int guest_recv_done(struct gort_chan *c, struct waiter *w, int64_t deadline)
 {
-	int64_t ends = gort__ctx_deadline(c->done_of);
+	int64_t ends = gort__chan_done_deadline(c);
 	int err = gort__wait(w, &c->recvq, &c->lock, ends < deadline ? ends : deadline, WHY_RECV,
 			     WAIT_BACK);
 
-	if (err == -ETIMEDOUT && ends < deadline && gort__ctx_err(NULL, c->done_of))
-		return -EPIPE; /* it is closed now, and has no elements */
-	return err;
+	if (err != -ETIMEDOUT || ends >= deadline || !deadline_passed(ends))
+		return err;
+	gort__chan_done_look(c);
+	return -EPIPE;
 }
 
 static rare int recv_wait(struct gort_chan *c, void *elem, int64_t deadline)

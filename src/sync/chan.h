@@ -24,8 +24,9 @@ struct gort_chan {
 	struct waitq sendq; /* lock */
 	void (*drop)(void *elem);
 	struct chan_owner *owner; /* fixed: or NULL */
-	struct gort_ctx *done_of; /* fixed: the context whose end closes it, or NULL */
-	uint32_t bubble;          /* fixed: where it was made, or 0 */
+	struct gort_ctx
+		*done_of; /* lock: the context whose end closes it; NULL: none, or it is gone */
+	uint32_t bubble;  /* fixed: where it was made, or 0 */
 	_Alignas(16) char buffer[];
 };
 
@@ -34,9 +35,18 @@ struct gort_chan *gort__chan_make(struct m *m, size_t elem_size, size_t capacity
 int gort__chan_close(struct m *m, struct gort_chan *c);
 void gort__chan_release(struct m *m, struct gort_chan *c);
 
-/* ctx.c: a channel that a context's end closes. */
+/* ctx.c: of a channel that a context's end closes. try_retain: under the lock that keeps its
+ * memory. */
 int64_t gort__ctx_deadline(const struct gort_ctx *c);
 int gort__ctx_err(struct m *m, struct gort_ctx *c);
+bool gort__ctx_try_retain(struct gort_ctx *c);
+void gort__ctx_release(struct m *m, struct gort_ctx *c);
+
+/* For guests. Where no runtime runs, nobody but they themselves see that the deadline of the
+ * context has passed whose done channel c is. deadline: under the lock. look: without it, once
+ * that has passed: c is closed then. */
+int64_t gort__chan_done_deadline(const struct gort_chan *c);
+void gort__chan_done_look(struct gort_chan *c);
 
 /* Under the lock.
  * ready: it would not wait. own: the caller's, whose own nodes in the queues do not count.

@@ -39,11 +39,17 @@ static struct gort_ctx background = { .refs = 1, .deadline = GORT_FOREVER };
 struct timed_ctx {
 	struct gort_ctx ctx;
 	struct timer_work work;
+	uint32_t bubble; /* fixed: where it was made, or 0: whose clock it means */
 };
 
 static struct timer_work *work_of(struct gort_ctx *c)
 {
 	return &container_of(c, struct timed_ctx, ctx)->work;
+}
+
+static uint32_t *bubble_of(struct gort_ctx *c)
+{
+	return &container_of(c, struct timed_ctx, ctx)->bubble;
 }
 
 static size_t size_of(bool ends, bool timed)
@@ -98,7 +104,7 @@ struct gort_ctx *gort__ctx_retain(struct gort_ctx *c)
 	return c;
 }
 
-static bool try_retain(struct gort_ctx *c)
+bool gort__ctx_try_retain(struct gort_ctx *c)
 {
 	uint32_t refs = load_relaxed(&c->refs);
 
@@ -120,6 +126,19 @@ static void drop_hold(struct m *m, struct gort_ctx *c)
 	mem_free(cache_of(m), c, size_of(c->ends, c->timed));
 }
 
+/* The channel may live on. Whoever is about to use done_of holds its lock. */
+static void forget_done(struct m *m, struct gort_ctx *c)
+{
+	struct gort_chan *done = c->done;
+
+	if (!done)
+		return;
+	lock_acquire(&done->lock);
+	done->done_of = NULL;
+	lock_release(&done->lock);
+	gort__chan_release(m, done);
+}
+
 /* Children hold parents, so the last of a chain may free all of it. */
 void gort__ctx_release(struct m *m, struct gort_ctx *c)
 {
@@ -134,7 +153,7 @@ void gort__ctx_release(struct m *m, struct gort_ctx *c)
 			disarm(c);
 			if (load_relaxed(&c->armed))
 				gort__timer_end(&work_of(c)->timer);
-			gort__chan_release(m, c->done);
+			forget_done(m, c);
 		}
 		drop_hold(m, c);
 	}
@@ -148,7 +167,7 @@ static void deadline_fire(struct timer *t, struct due *due)
 {
 	struct gort_ctx *c = &container_of(t, struct timed_ctx, work.timer)->ctx;
 
-	if (try_retain(c))
+	if (gort__ctx_try_retain(c))
 		timer_later(due, work_of(c));
 }
 
@@ -169,6 +188,8 @@ static bool arm(struct m *m, struct gort_ctx *c)
 
 	if (!c->timed || load_relaxed(&c->armed) == life || !gort__running())
 		return true;
+	if (unlikely(*bubble_of(c) != rt_bubble(m)))
+		return true; /* the caller's timers go by another clock */
 	lock_acquire(&c->set.lock);
 	if (load_relaxed(&c->armed) != life && !load_relaxed(&c->state)) {
 		*work_of(c) = (struct timer_work){ .timer = { .fire = deadline_fire },
@@ -314,7 +335,7 @@ static void end_child(struct gort_ctx *c, struct ending *e)
 {
 	struct ctx_member **list;
 
-	if (!try_retain(c))
+	if (!gort__ctx_try_retain(c))
 		return;
 	list = mark(c, e->state) ? &e->work : &e->spare;
 	if (list == &e->work)
@@ -443,6 +464,8 @@ static struct gort_ctx *make(struct m *m, struct gort_ctx *from, bool ends, int6
 		c->set = (struct ctx_set){ .lock = LOCK_INIT(RANK_OBJECT) };
 		c->more = NULL;
 	}
+	if (timed)
+		*bubble_of(c) = rt_bubble(m);
 	return c;
 }
 

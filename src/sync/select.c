@@ -291,16 +291,17 @@ static returns_by_jump int wait_once(struct m *m, struct choice *c)
 	return (int)time;
 }
 
-/* Where no runtime runs, nobody but a guest itself sees that the deadline of a context has
- * passed whose done channel it waits for. */
+/* See chan.h. */
 static int64_t earliest_done(const gort_case *cases, size_t n)
 {
 	int64_t first = GORT_FOREVER, ends;
 
 	for (size_t i = 0; i < n; i++) {
-		if (cases[i].op != GORT_OP_RECV || !cases[i].chan || !cases[i].chan->done_of)
+		if (cases[i].op != GORT_OP_RECV || !cases[i].chan)
 			continue;
-		ends = gort__ctx_deadline(cases[i].chan->done_of);
+		lock_acquire(&cases[i].chan->lock);
+		ends = gort__chan_done_deadline(cases[i].chan);
+		lock_release(&cases[i].chan->lock);
 		first = ends < first ? ends : first;
 	}
 	return first;
@@ -309,8 +310,8 @@ static int64_t earliest_done(const gort_case *cases, size_t n)
 static void look_at_done(const gort_case *cases, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (cases[i].op == GORT_OP_RECV && cases[i].chan && cases[i].chan->done_of)
-			gort__ctx_err(NULL, cases[i].chan->done_of);
+		if (cases[i].op == GORT_OP_RECV && cases[i].chan)
+			gort__chan_done_look(cases[i].chan);
 }
 
 static returns_by_jump int wait_for_one(gort_case *cases, size_t n, int64_t deadline)

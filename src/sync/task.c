@@ -13,6 +13,10 @@
  * cause change under the lot's lock, so either the maker sees the cause or the canceller the
  * context.
  *
+ * Where there is no memory for it, the goroutine goes on under its spawner's (home). When it
+ * enters another context from there it is away: cancellations are noted alone until it is back,
+ * when making the context is tried again.
+ *
  * Callers: goroutines and guests.
  */
 #include "sync/task.h"
@@ -215,7 +219,7 @@ bool gort__task_own_ctx(struct m *m, struct g *g)
 	struct gort_ctx *c;
 	int cause;
 
-	if (t->ctx || t->scope)
+	if (t->ctx || t->scope || t->away)
 		return true; /* a member's is the scope's */
 	c = gort__ctx_new(m, g->under.ctx, GORT_FOREVER);
 	if (!c)
@@ -230,6 +234,34 @@ bool gort__task_own_ctx(struct m *m, struct g *g)
 	return true;
 }
 
+void gort__task_leaves_home(struct g *g)
+{
+	struct gort_task *t = g->task;
+	struct lock *lot = gort__lot_lock(t);
+
+	if (t->ctx || t->scope || t->away)
+		return;
+	lock_acquire(lot);
+	t->away = true;
+	t->home = g->under.ctx;
+	lock_release(lot);
+}
+
+void gort__task_comes_home(struct g *g)
+{
+	struct gort_task *t = g->task;
+	struct lock *lot = gort__lot_lock(t);
+
+	if (!t->away || g->under.ctx != t->home)
+		return;
+	lock_acquire(lot);
+	t->away = false;
+	g->waits.bound |= BOUND_CTX | BOUND_ENDS; /* as at the start */
+	if (t->cause)
+		store_release(&g->waits.ended, -ECANCELED);
+	lock_release(lot);
+}
+
 /* Its goroutine has no context of its own yet, and cannot end while the lot's lock is held.
  * True: it must be made runnable. */
 static bool cancel_wait(struct gort_task *t, int cause)
@@ -237,6 +269,8 @@ static bool cancel_wait(struct gort_task *t, int cause)
 	if (t->cause || load_relaxed(&t->state) == ENDED)
 		return false;
 	t->cause = cause < 0 ? cause : -ECANCELED;
+	if (t->away)
+		return false;
 	store_release(&t->g->waits.ended, -ECANCELED); /* as in ctx.c */
 	os_membarrier();                               /* park.h, between ended and taken */
 	return gort__wait_cancel(&t->g->waits);

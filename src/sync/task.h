@@ -18,6 +18,8 @@ struct gort_task {
 	uint32_t bubble;          /* fixed: where it was made, or 0 */
 	struct gort_ctx *ctx;     /* lot, set once by its goroutine: its own; held */
 	int cause;                /* lot: canceled while there was no ctx */
+	bool away;                /* lot, set by its goroutine: it has left home without one */
+	struct gort_ctx *home;    /* its goroutine's: the spawner's context */
 	struct gort_scope *scope; /* fixed: NULL but for members of one */
 	struct waitq joiners;     /* lot */
 };

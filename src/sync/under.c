@@ -71,6 +71,20 @@ static struct waits *own_waits(struct m *m)
 	return m ? &m->g->waits : &gort__guest()->waits;
 }
 
+/* Without giving up the one before. */
+static void go_under(struct m *m, struct under *u, struct gort_ctx *c)
+{
+	struct gort_task *t = m ? m->g->task : NULL;
+
+	if (t)
+		gort__task_leaves_home(m->g);
+	step_out(u, own_waits(m));
+	if (c)
+		gort__under_begin(m, u, own_waits(m), c);
+	if (t)
+		gort__task_comes_home(m->g);
+}
+
 GORT_API gort_ctx *gort_ctx_current(void)
 {
 	struct m *m = rt_enter();
@@ -91,9 +105,7 @@ GORT_API gort_ctx *gort_ctx_enter(gort_ctx *ctx)
 		u->member.kind = MEMBER_GUEST; /* it is no member yet */
 		gort__thread_hook();
 	}
-	step_out(u, own_waits(m));
-	if (c)
-		gort__under_begin(m, u, own_waits(m), c);
+	go_under(m, u, c);
 	rt_leave(m);
 	return gort__ctx_outside(before);
 }
@@ -105,11 +117,8 @@ GORT_API void gort_ctx_leave(gort_ctx *previous)
 	struct under *u = gort__under(m);
 
 	left = u->ctx;
-	step_out(u, own_waits(m));
-	if (c) {
-		gort__under_begin(m, u, own_waits(m), c);
-		gort__ctx_release(m, c); /* it was held already */
-	}
+	go_under(m, u, c);
+	gort__ctx_release(m, c); /* it was held already */
 	gort__ctx_release(m, left);
 	rt_leave(m);
 }

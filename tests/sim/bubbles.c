@@ -121,6 +121,7 @@ SCENARIO(bubble_outside, "the clock stands while a member waits for what is not 
 
 static int watch(void *arg)
 {
+	gort_timer *later = gort_timer_start(1, 1, NULL, NULL);
 	gort_chan *c = gort_chan_make(0, 1);
 
 	(void)arg;
@@ -131,6 +132,7 @@ static int watch(void *arg)
 		check_eq(gort_chan_try_recv(c, NULL), 0);
 		check_eq(gort_now(), 0);
 	}
+	gort_timer_release(later);
 	gort_chan_release(c);
 	return 0;
 }
