@@ -22,7 +22,7 @@
  *  3. Timers that members add lie in a heap that no P runs. The driver fires them as if it were a
  *     member: goroutines that timers start are members, timers they add lie in the same heap.
  *  4. It is over when no member is left that has started, or when none will ever run again. It is
- *     freed when besides nobody knows it any more: no member that has not started
+ *     freed when besides nobody knows it any more: not its driver, no member that has not started
  *     (gort_ctx_after_func), no timer. The driver looks after that for all that are over (sweep);
  *     at the latest, the runtime's end does.
  *  5. Channels and tasks belong to the bubble that they were made in: they know its number. So do
@@ -44,7 +44,7 @@ struct bubble {
 	struct lock lock;
 	uint32_t id;          /* fixed */
 	uint32_t active;      /* atomic: rule 1 */
-	uint32_t known;       /* lock: members, started or not */
+	uint32_t known;       /* lock: its driver, and members, started or not */
 	uint32_t count;       /* lock: of the list of members */
 	bool over;            /* lock */
 	int64_t now;          /* atomic; written by the driver */
@@ -210,7 +210,7 @@ static struct bubble *make(struct m *m, int (*fn)(void *arg), void *arg)
 
 	if (!b)
 		return NULL;
-	*b = (struct bubble){ .lock = LOCK_INIT(RANK_BUBBLE), .fn = fn, .arg = arg };
+	*b = (struct bubble){ .lock = LOCK_INIT(RANK_BUBBLE), .known = 1, .fn = fn, .arg = arg };
 	gort__timers_init(&b->timers, NULL);
 	lock_acquire(&all.lock);
 	b->id = ++all.ids ? all.ids : ++all.ids;
@@ -378,6 +378,15 @@ static void first(void *arg)
 	b->result = b->fn(b->arg);
 }
 
+/* It is over, and the driver needs it no more. */
+static void give_up(struct m *m, struct bubble *b)
+{
+	lock_acquire(&b->lock);
+	b->known--;
+	lock_release(&b->lock);
+	sweep(m);
+}
+
 static int run(struct m *m, int (*fn)(void *arg), void *arg)
 {
 	struct bubble *b = make(m, fn, arg);
@@ -387,8 +396,8 @@ static int run(struct m *m, int (*fn)(void *arg), void *arg)
 		return -ENOMEM;
 	b->first = gort__g_new(m, first, b, 0, 0);
 	if (!b->first) {
-		b->over = true; /* nobody else has seen it */
-		sweep(m);
+		b->over = true; /* nobody else looks before it is given up */
+		give_up(m, b);
 		return -ENOMEM;
 	}
 	gort__bubble_join(b, b->first);
@@ -399,7 +408,7 @@ static int run(struct m *m, int (*fn)(void *arg), void *arg)
 		report(b);
 		result = -EDEADLK;
 	}
-	sweep(m_self());
+	give_up(m_self(), b);
 	return result;
 }
 

@@ -177,6 +177,29 @@ SCENARIO(bubble_timers, "timers and contexts of a bubble come at their very time
 	check_eq(gort_bubble(time_things, NULL), 0);
 }
 
+/* ---- several at a time: each driver sweeps up those that are over ---------------------------- */
+
+static int nap(void *arg)
+{
+	check_eq(gort_sleep(1 + (int64_t)pick(2)), 0);
+	return (int)(intptr_t)arg;
+}
+
+static void naps(void *arg)
+{
+	for (int i = 0; i < 2; i++)
+		check_eq(gort_bubble(nap, arg), (intptr_t)arg);
+	gort_waitgroup_done(&x.all);
+}
+
+SCENARIO(bubble_several, "bubbles that end at a time are freed once, and not too early")
+{
+	gort_waitgroup_add(&x.all, 3);
+	for (intptr_t i = 1; i <= 3; i++)
+		check_eq(gort_go(naps, (void *)i), 0);
+	check_eq(gort_waitgroup_wait(&x.all), 0);
+}
+
 /* ---- deadlock -------------------------------------------------------------------------------- */
 
 static int stick(void *arg)
