@@ -1018,7 +1018,7 @@ static int use_up_goroutines(void)
 	return n;
 }
 
-// variants: maxprocs bubble
+// variants: maxprocs
 // not: asan tsan valgrind qemu
 TEST(functions_are_late_but_not_lost_without_memory_for_goroutines)
 {
