@@ -272,12 +272,12 @@ int gort__ctx_join(struct m *m, struct gort_ctx *c, struct ctx_member *member)
 }
 
 /* With the lock. */
-static void unlink_member(struct ctx_member *member)
+static void unlink_member(struct ctx_set *set, struct ctx_member *member)
 {
 	if (member->prev)
 		member->prev->next = member->next;
 	else
-		member->set->first = member->next;
+		set->first = member->next;
 	if (member->next)
 		member->next->prev = member->prev;
 	member->linked = false;
@@ -291,7 +291,7 @@ void gort__ctx_leave(struct ctx_member *member)
 		return;
 	lock_acquire(&set->lock);
 	if (member->linked)
-		unlink_member(member);
+		unlink_member(set, member);
 	lock_release(&set->lock);
 	member->set = NULL;
 }
@@ -369,7 +369,7 @@ static bool end_some(struct ctx_set *set, struct ending *e)
 
 	lock_acquire(&set->lock);
 	for (unsigned i = 0; i < BATCH && (member = set->first) != NULL; i++) {
-		unlink_member(member);
+		unlink_member(set, member);
 		if (member->kind == MEMBER_CTX) {
 			end_child(container_of(member, struct gort_ctx, self), e);
 		} else if (member->kind == MEMBER_AFTER) {
@@ -721,7 +721,7 @@ GORT_API bool gort_ctx_after_stop(gort_after *a)
 		lock_acquire(&a->member.set->lock);
 		stopped = a->member.linked;
 		if (stopped)
-			unlink_member(&a->member);
+			unlink_member(a->member.set, &a->member);
 		lock_release(&a->member.set->lock);
 		drop_hold(m, a->ctx);
 	}
