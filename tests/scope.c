@@ -379,14 +379,19 @@ static int grow(void *arg)
 	return leave(0);
 }
 
+static void grow_all(int limit, int (*fn)(void *arg))
+{
+	shared = open_scope(limit);
+	atomic_store(&ended, 0);
+	go(shared, fn, 6);
+	CHECK_EQ(gort_scope_close(shared), 0);
+	CHECK_EQ(atomic_load(&ended), 1 + 3 + 9 + 27 + 81 + 243 + 729);
+}
+
 // variants: maxprocs bubble
 TEST(members_add_members)
 {
-	shared = open_scope(0);
-	atomic_store(&ended, 0);
-	go(shared, grow, 6);
-	CHECK_EQ(gort_scope_close(shared), 0);
-	CHECK_EQ(atomic_load(&ended), 1 + 3 + 9 + 27 + 81 + 243 + 729);
+	grow_all(0, grow);
 }
 
 /* With try_go under a limit, and by oneself where there is no place. */
@@ -411,11 +416,7 @@ static int try_grow(void *arg)
 // variants: maxprocs bubble
 TEST(members_try_to_add_members_under_a_limit)
 {
-	shared = open_scope(4);
-	atomic_store(&ended, 0);
-	go(shared, try_grow, 6);
-	CHECK_EQ(gort_scope_close(shared), 0);
-	CHECK_EQ(atomic_load(&ended), 1 + 3 + 9 + 27 + 81 + 243 + 729);
+	grow_all(4, try_grow);
 	CHECK(atomic_load(&most_alive) <= 4);
 }
 

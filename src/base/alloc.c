@@ -258,6 +258,16 @@ static struct span *span_new(struct mem_class_list *c, unsigned class)
 	return s;
 }
 
+/* With no lock held: a span that was taken goes back to its arena. */
+static void span_return(struct arena *a, uint32_t bit, bool warm)
+{
+	lock_acquire(&central.pool_lock);
+	a = span_give(a, bit, warm);
+	lock_release(&central.pool_lock);
+	if (a)
+		os_unmap(a, ARENA);
+}
+
 /* With no lock held. Nobody sees the span. */
 static void span_end(struct span *s)
 {
@@ -268,11 +278,7 @@ static void span_end(struct span *s)
 	fiber_unpoison(s, SPAN);
 	if (!warm)
 		os_discard(s, SPAN);
-	lock_acquire(&central.pool_lock);
-	a = span_give(a, bit, warm);
-	lock_release(&central.pool_lock);
-	if (a)
-		os_unmap(a, ARENA);
+	span_return(a, bit, warm);
 }
 
 static void spans_end(struct span *list)
@@ -286,7 +292,7 @@ static void spans_end(struct span *list)
 /* One of the warm ones, if there is any. */
 static bool span_discard(void)
 {
-	struct arena *a, *gone;
+	struct arena *a;
 	uint32_t bit = 0;
 	char *s = NULL;
 
@@ -301,11 +307,7 @@ static bool span_discard(void)
 	if (!a)
 		return false;
 	os_discard(s, SPAN);
-	lock_acquire(&central.pool_lock);
-	gone = span_give(a, bit, false);
-	lock_release(&central.pool_lock);
-	if (gone)
-		os_unmap(gone, ARENA);
+	span_return(a, bit, false);
 	return true;
 }
 

@@ -188,7 +188,7 @@ void gort__ready_list(struct m *m, struct glist *list)
 /* A spawned goroutine. */
 void gort__g_start(struct m *m, struct g *g)
 {
-	g_starts(g);
+	g_counts_in(g);
 	if (likely(m != NULL) && likely(deque_push(&m->p->deque, g)))
 		work_queued(m->p, deque_len(&m->p->deque) > 1);
 	else

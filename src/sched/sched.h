@@ -493,8 +493,8 @@ static inline uint32_t rt_bubble(const struct m *m)
 	return in_bubble(m) ? gort__bubble_id(m->g->in.bubble) : 0;
 }
 
-/* A new goroutine is on its way to a queue. */
-static inline void g_starts(struct g *g)
+/* A goroutine, new or woken, is on its way to a queue. */
+static inline void g_counts_in(struct g *g)
 {
 	if (unlikely(g->waits.bound & BOUND_BUBBLE))
 		gort__bubble_in(g);
@@ -504,8 +504,7 @@ static inline void g_starts(struct g *g)
 static inline void g_woken(struct g *g)
 {
 	g_set_state(g, G_RUNNABLE);
-	if (unlikely(g->waits.bound & BOUND_BUBBLE))
-		gort__bubble_in(g);
+	g_counts_in(g);
 }
 
 /* Claimed, and on its way to gort__ready_list. */
@@ -517,7 +516,7 @@ static inline void glist_push_woken(struct glist *l, struct g *g)
 
 static inline void glist_push_new(struct glist *l, struct g *g)
 {
-	g_starts(g);
+	g_counts_in(g);
 	glist_push(l, g);
 }
 

@@ -206,6 +206,7 @@ void gort__sysmon_kick(void)
 static void trim(int64_t now, bool running)
 {
 	int64_t every = running ? TRIM_RUNNING : TRIM_IDLE;
+	uint32_t most = running ? TRIM_FEW : TRIM_MANY;
 	bool count = now - sysmon.counted_at >= every;
 
 	if (now - sysmon.trimmed_at < SLICE || (!count && sysmon.trim_left == 0))
@@ -215,8 +216,7 @@ static void trim(int64_t now, bool running)
 		sysmon.counted_at = now;
 		sysmon.idle_counts++;
 	}
-	sysmon.trim_left = gort__stacks_trim(running ? TRIM_FEW : TRIM_MANY, count) +
-		mem_trim(running ? TRIM_FEW : TRIM_MANY, count);
+	sysmon.trim_left = gort__stacks_trim(most, count) + mem_trim(most, count);
 }
 
 static void sysmon_main(void *arg)
