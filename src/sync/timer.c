@@ -177,23 +177,32 @@ static struct gort_timer *start(struct m *m, const struct gort_timer *like)
 	return NULL;
 }
 
+/* One that ticks. Between rt_enter and rt_leave throughout: a goroutine that is stopped between
+ * making the two would lose the channel. */
+static struct gort_timer *start_ticks(struct m *m, struct gort_timer *like)
+{
+	struct gort_timer *t = NULL;
+
+	like->chan = gort__chan_make(m, sizeof(int64_t), 1);
+	if (likely(like->chan != NULL))
+		t = start(m, like);
+	if (unlikely(!t))
+		gort__chan_release(m, like->chan);
+	return t;
+}
+
 GORT_API gort_timer *gort_timer_start(int64_t deadline, int64_t period, gort_func fn, void *arg)
 {
 	struct gort_timer like = {
 		.when = time_of(deadline), .period = period, .fn = fn, .arg = arg
 	};
+	struct m *m = rt_enter();
 	struct gort_timer *t;
-	struct m *m;
 
 	if (fn)
 		like.control = arch_control();
-	else if (!(like.chan = gort_chan_make(sizeof(int64_t), 1)))
-		return NULL;
-	m = rt_enter();
-	t = start(m, &like);
+	t = fn ? start(m, &like) : start_ticks(m, &like);
 	rt_leave(m);
-	if (unlikely(!t))
-		gort_chan_release(like.chan);
 	return t;
 }
 
@@ -316,17 +325,9 @@ static void chan_gone(struct chan_owner *owner)
 GORT_API gort_chan *gort_after_chan(int64_t duration)
 {
 	struct gort_timer like = { .when = gort_in(duration), .owner = { chan_gone } };
-	struct gort_timer *t;
-	struct m *m;
+	struct m *m = rt_enter();
+	struct gort_timer *t = start_ticks(m, &like);
 
-	like.chan = gort_chan_make(sizeof(int64_t), 1);
-	if (!like.chan)
-		return NULL;
-	m = rt_enter();
-	t = start(m, &like);
 	rt_leave(m);
-	if (likely(t != NULL))
-		return like.chan;
-	gort_chan_release(like.chan);
-	return NULL;
+	return likely(t != NULL) ? like.chan : NULL;
 }
