@@ -24,7 +24,9 @@
  *  - Channels, sync, contexts and gort_now need no running runtime (a context's deadline then
  *    shows when it is looked at; a plain thread that waits under it, or on its done channel,
  *    wakes); goroutines and timers do: -ESRCH, or NULL from a call that gives an object.
- *  - After fork, the child may exec or _exit.
+ *  - After fork, the child may exec or _exit. In a child of a process whose runtime was up, a call
+ *    that starts something gives -ESRCH, or NULL; any other that touches what goroutines share,
+ *    and the end of the goroutine that called fork, print who did it, and abort.
  *  - Macros that build values are C only.
  */
 #ifndef GORT_H
@@ -74,9 +76,21 @@ typedef struct gort_options {
 	/* Told of every panic that no gort_try caught; NULL: print it and abort. When it returns,
 	 * the goroutine has ended, as a task with -EOWNERDEAD. */
 	void (*on_panic)(const char *message, uint64_t goroutine);
-	int reserved_[16];
+	int max_threads;      /* 0: GORT_MAXTHREADS or 10000. Beyond it goroutines wait for a thread;
+	                         a fatal message only when nothing could ever run */
+	int preempt_slice_us; /* 0: 10 ms; <0: no preemption */
+	int on_deadlock;      /* GORT_DEADLOCK_EXIT (0): dump all goroutines, exit status 2; or
+	                         GORT_DEADLOCK_RETURN */
+	int reserved_[13];
 } gort_options; /* zero value: all defaults. Nonsense here or in a GORT_*
                                       variable: -EINVAL */
+
+enum { GORT_DEADLOCK_EXIT, GORT_DEADLOCK_RETURN };
+
+/* A deadlock: no goroutine can run, and nobody is left who could wake one: no timer, no file
+ * or signal wait, no thread in a blocking call, no living thread that gort did not start
+ * (other than gort_run's caller). It is noticed within a second, also after the last such
+ * thread has ended. */
 
 /* Start the runtime, run fn(arg) as the first goroutine, on the calling thread at first; stop
  * the runtime when fn returns, give back fn's result. Goroutines still alive then never run
@@ -143,8 +157,17 @@ typedef struct gort_attr {
 	size_t stack_size; /* 0: the runtime's default; 16 KiB to 1 GiB; at least so much is had */
 	struct gort_ctx *ctx; /* its context's parent; NULL: the spawning goroutine's current one */
 	size_t copy;          /* if not 0, arg points to so many bytes to copy, as gort_go_copy */
-	int reserved_[8];
+	int preempt; /* GORT_PREEMPT_THREAD (0), _SWITCH, _OFF: see below */
+	int reserved_[7];
 } gort_attr; /* zero value: all defaults */
+
+/* How a goroutine that runs on and on gives way to others. THREAD: its thread stops, with all
+ * that it holds, until it is its turn again; sound in any code. SWITCH: for computations, many
+ * more than there may be threads: its thread goes on with another goroutine, and it resumes on
+ * any thread; only in the program's own code, which must hold no lock of a thread's then (pthread
+ * mutexes), no address of a thread-local, and be called by no library (qsort's comparator). OFF:
+ * it is never preempted. */
+enum { GORT_PREEMPT_THREAD, GORT_PREEMPT_SWITCH, GORT_PREEMPT_OFF };
 
 /* A goroutine that can be joined. NULL: out of memory, no runtime, or attributes out of range.
  * The task is released by a successful join (0 or -EOWNERDEAD), once, or by detach. */
@@ -167,6 +190,20 @@ void gort_goexit(void) __attribute__((noreturn)); /* run the defers, end this go
                                                      on a plain thread */
 uint64_t gort_self(void);                         /* its number, 1 is main; 0 on a plain thread */
 void gort_set_name(const char *name); /* first 31 bytes kept; nothing on a plain thread */
+
+/* The calling goroutine keeps its thread from now on, and the thread runs nothing else; nestable.
+ * A goroutine that ends with its thread locked ends the thread. No effect on a plain thread. */
+void gort_lock_thread(void);
+void gort_unlock_thread(void); /* misuse without lock */
+
+/* Tell the scheduler that fn will block in the kernel or burn CPU in foreign code: other
+ * goroutines keep all GOMAXPROCS slots. Never needed for correctness. Returns fn's result. */
+int gort_blocking(int (*fn)(void *arg), void *arg);
+
+/* No preemption between the two; nestable. No effect on a plain thread. */
+void gort_preempt_off(void);
+void gort_preempt_on(void); /* misuse without off */
+
 uint64_t gort_count(void);            /* goroutines alive */
 
 /* Run at the end of the innermost gort_try, else of this goroutine, last first: on return,
@@ -455,6 +492,61 @@ void gort_timer_release(gort_timer *t); /* stops it, too; also after the runtime
  * NULL as gort_timer_start. Where the same wait comes again and again, GORT_CASE_TIME, or a timer
  * and gort_timer_reset, are cheaper. */
 gort_chan *gort_after_chan(int64_t duration);
+
+/* ---- signals ------------------------------------------------------------------------- */
+
+/* Signals as elements (int) of c, from the next one on; a full channel drops them: give it room.
+ * Go's os/signal.Notify and Stop. A channel may watch several signals, and a signal have several
+ * channels; each gets it. c is held until stop. What comes more than once before it is delivered
+ * may come as one, as with signals anyway (here also real-time ones); the last is never lost.
+ *
+ * While a signal is watched, what was installed for it before is not called, nor its default action
+ * taken; it comes back when the last watcher goes, unless someone else has replaced gort's handler
+ * meanwhile. A fault of the program's own (SIGFPE, SIGILL, SIGTRAP, SIGSYS) is not told: what was
+ * there before gets it, and is back from then on. A signal that every thread blocks waits, as
+ * always. Handlers run with SA_RESTART and SA_ONSTACK. The runtime's end stops all.
+ *
+ * 0; -EINVAL for SIGKILL, SIGSTOP, those that the runtime uses (SIGSEGV, SIGBUS, SIGURG), what is
+ * no signal or libc's own, no channel, and one of other elements; -ESRCH if no runtime runs;
+ * -ENOMEM; -EAGAIN: no thread to be had (the first call makes one). Does not block. */
+int gort_signal_notify(gort_chan *c, int signo);
+/* c watches nothing any more, and no signal goes to it once this has returned; what it holds stays.
+ * 0; -ENOENT if it watched nothing, -EINVAL if c is NULL. */
+int gort_signal_stop(gort_chan *c);
+
+/* ---- seeing what happens ------------------------------------------------------------- */
+
+/* Counters, since the runtime's start, and how things stand, as of about now: nobody is stopped, no
+ * lock taken, so what happens during the call may show in one number and not in another. Any thread,
+ * signal handlers too; takes a tenth of a microsecond, and more with many Ps or threads. All 0
+ * where no runtime runs. size: sizeof *out; a smaller one gets the first so many bytes, and what is
+ * beyond all that this version knows is 0. */
+typedef struct gort_stats {
+	uint64_t goroutines, created, running, runnable, waiting; /* now; ever; by state: running also in
+	                              a blocking call, runnable in a queue, waiting: the rest */
+	uint64_t threads;          /* that run goroutines, or may; not gort's few helpers */
+	uint64_t threads_blocked;  /* of these, with a goroutine and without the right to run it: in a
+	                              blocking call, or preempted and waiting for their turn */
+	uint64_t procs, procs_idle; /* GOMAXPROCS; of these, without work */
+	uint64_t switches;         /* a goroutine began to run, or went on */
+	uint64_t steals;           /* a P without work took some of another's */
+	uint64_t preemptions;      /* a goroutine was stopped after its slice */
+	uint64_t retakes;          /* a thread slept in the kernel, and its P went to others */
+	uint64_t parks;            /* a goroutine began to wait */
+	uint64_t polls;            /* an idle thread slept until the next timer */
+	uint64_t timers;           /* that are set: sleeps, deadlines, gort_timers; not of bubbles */
+	uint64_t stack_reserved;   /* address space for stacks, bytes */
+	uint64_t stack_resident;   /* of goroutines and those kept for new ones, in full; what they have
+	                              touched of it, a page at least, is resident; the rest is
+	                              not, or was given back */
+} gort_stats;
+void gort_read_stats(gort_stats *out, size_t size);
+
+/* All goroutines: number, name, state, what it waits for and for how long, where it was
+ * started, call stack. Safe from a signal handler, stops nothing for longer than a copy. Takes no
+ * lock. GORT_SIGQUIT=1 in the environment: SIGQUIT does it, to descriptor 2. -ESRCH: no runtime
+ * runs, or it ends; -ENOMEM; or why fd cannot be written. */
+int gort_dump(int fd);
 
 /* ---- tests with a clock of their own ------------------------------------------------ */
 

@@ -11,7 +11,7 @@
  *     an idle P could run it, unless somebody looks within a millisecond; a P that nobody holds
  *     has no work; nobody is counted as spinning; no timer is due before somebody wakes for it.
  *     Where a fault refused a thread or memory, the runtime is allowed to find work later.
- *  6. At the end nothing of gort's memory is in use, no mapping is left but one arena that the
+ *  6. Unless a thread was left behind, at the end nothing of gort's memory is in use, no mapping is left but one arena that the
  *     allocator keeps, nothing of the system's is still installed.
  *
  * The runtime's structs are read as they are in memory, as the running thread sees them; when all
@@ -140,11 +140,16 @@ static void check_runs(struct thread *t, struct g *g, struct m *m)
 		sim_fail("goroutine %llu runs, and its M does not know", (unsigned long long)g->id);
 	if (!m->p)
 		sim_fail("goroutine %llu runs without a P", (unsigned long long)g->id);
-	for (unsigned i = 0; i < MAX_THREADS; i++)
-		if (&sim.threads[i] != t && sim.threads[i].p == m->p)
+	for (unsigned i = 0; i < MAX_THREADS; i++) {
+		const struct thread *other = &sim.threads[i];
+		const struct m *o =
+			other->state == UNUSED || other->state == ENDED ? NULL : thread_m(other);
+
+		if (other != t && o && o->handle == m->p)
 			sim_fail("P%u runs goroutine %llu on T%d and %llu on T%d", m->p->id,
-				 (unsigned long long)g->id, t->id,
-				 (unsigned long long)sim.threads[i].g, sim.threads[i].id);
+				 (unsigned long long)g->id, t->id, (unsigned long long)other->g,
+				 other->id);
+	}
 }
 
 void fiber_arrive(struct fiber *me)
@@ -156,14 +161,12 @@ void fiber_arrive(struct fiber *me)
 		t->fiber->thread = -1;
 	t->fiber = me;
 	t->g = 0;
-	t->p = NULL;
 	if (!me->low)
 		return;
 	me->thread = (int16_t)t->slot;
 	me->life = RUNS;
 	check_runs(t, g_of(me), sim_self);
 	t->g = g_of(me)->id;
-	t->p = ((struct m *)sim_self)->p;
 }
 
 /* For messages: how long it is till then. */
@@ -205,6 +208,23 @@ static void check_work(const struct sched *s, uint64_t until)
 	}
 }
 
+/* All wait: a P whose thread does so in user code, while somebody waits to run. */
+static void check_held(const struct sched *s, uint64_t until)
+{
+	char text[32];
+
+	for (uint32_t i = 0; i < s->p_count; i++) {
+		const struct p *p = s->all_p[i];
+
+		if (!p->m || p->m->in_rt || !(has_work(p) || s->global_count))
+			continue;
+		if (until == NEVER || until - sim.now > SOON)
+			sim_fail("P%u is held by a thread that sleeps, goroutines wait, and nobody "
+				 "looks %s",
+				 i, in_us(until, text));
+	}
+}
+
 static void check_timers(const struct sched *s, uint64_t until)
 {
 	char text[32];
@@ -228,10 +248,20 @@ void check_all_wait(uint64_t until)
 	if (s->spinning)
 		sim_fail("%u are counted as spinning, and all wait", s->spinning);
 	check_work(s, until);
+	check_held(s, until);
 	check_timers(s, until);
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
+
+/* A goroutine whose thread slept, or computed, when the runtime ended keeps what it has. */
+static bool one_was_left(void)
+{
+	for (unsigned i = 0; i < fiber_count; i++)
+		if (fibers[i]->life != GONE && g_of(fibers[i])->state == G_RUNNING)
+			return true;
+	return false;
+}
 
 const char *check_end(void)
 {
@@ -239,7 +269,7 @@ const char *check_end(void)
 	size_t used = mem_in_use();
 
 	memory_verify();
-	if (sim.may_leave)
+	if (sim.may_leave || one_was_left())
 		return NULL;
 	if (used) {
 		snprintf(text, sizeof text, "%zu bytes of gort's memory are left", used);

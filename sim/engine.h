@@ -92,6 +92,8 @@ struct thread {
 	void (*on_exit)(void);
 	bool paused; /* its last step was a pause */
 	bool in_handler;
+	bool signaled; /* the signal of preemption comes before its next step */
+	uint64_t cpu;  /* ns that it has run */
 	uint32_t priority;
 	struct store buffer[BUFFER];
 	unsigned buffered;
@@ -99,7 +101,6 @@ struct thread {
 	void *fake;          /* AddressSanitizer's, while it does not run */
 	struct fiber *dying;
 	uint64_t g; /* number of the goroutine, 0 on g0 and on others' threads */
-	void *p;    /* the P it runs a goroutine with */
 	char locals[LOCALS];
 };
 
@@ -134,6 +135,7 @@ struct sim {
 	void *explorer_sp; /* the real thread's own stack */
 	const struct scenario *scenario;
 	int faults_installed, altstacks;
+	os_preempt_fn preempt;
 	int result;      /* of the SCENARIO's gort_run */
 	char text[1024]; /* why it failed */
 	char said[512];  /* what gort wrote to the standard error */
@@ -203,6 +205,9 @@ void threads_wake_due(void);
 void thread_ready(struct thread *t, int result);
 void thread_note_deadline(int64_t deadline);
 void thread_run_handler(void);
+void thread_take_signal(void);
+struct m;
+const struct m *thread_m(const struct thread *t); /* NULL: none */
 
 /* ---- memory.c */
 void memory_begin(void);

@@ -8,6 +8,8 @@
 
 #include "base/base.h"
 
+enum { fiber_is_plain = false };
+
 struct fiber {
 	char *low; /* of its stack; NULL: a thread's own */
 	size_t size;

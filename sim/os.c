@@ -159,6 +159,11 @@ void os_thread_detach(os_thread *handle)
 	t->detached = true;
 }
 
+os_thread os_thread_self(void)
+{
+	return (os_thread){ (uintptr_t)sim.self };
+}
+
 void os_thread_name(const char *name)
 {
 	sim.self->name = name;
@@ -172,6 +177,19 @@ void os_thread_timer_slack(int64_t ns)
 int32_t os_thread_id(void)
 {
 	return 1000 + sim.self->id;
+}
+
+/* All that are there. */
+int os_threads(int most)
+{
+	int n = 0;
+
+	(void)most;
+	OS_POINT(SIM_OS, "os_threads", NULL);
+	for (unsigned i = 0; i < MAX_THREADS; i++)
+		n += sim.threads[i].state != UNUSED && sim.threads[i].state != ENDED;
+	trace(&site, NULL, 0, (uint64_t)n);
+	return n;
 }
 
 int os_thread_on_exit(void (*fn)(void))
@@ -225,6 +243,133 @@ void os_faults_remove(void)
 	sim.faults_installed--;
 }
 
+static os_notify_fn told;
+
+bool os_notify_allowed(int signo)
+{
+	return signo > 0 && signo < 65;
+}
+
+int os_notify_install(int signo, os_notify_fn fn)
+{
+	(void)signo;
+	told = fn;
+	sim.faults_installed++;
+	return 0;
+}
+
+void os_notify_remove(int signo)
+{
+	(void)signo;
+	sim.faults_installed--;
+}
+
+void sim_raise(int signo)
+{
+	if (told)
+		told(signo);
+}
+
+int os_fork_child(void (*fn)(void))
+{
+	(void)fn;
+	return 0;
+}
+
+/* ---- preemption ------------------------------------------------------------------------------ */
+
+static struct thread *by_tid(int32_t tid)
+{
+	for (unsigned i = 0; i < MAX_THREADS; i++)
+		if (sim.threads[i].state != UNUSED && sim.threads[i].id == tid - 1000)
+			return &sim.threads[i];
+	return NULL;
+}
+
+int64_t os_thread_cpu(int32_t tid)
+{
+	struct thread *t = by_tid(tid);
+
+	OS_POINT(SIM_OS, "os_thread_cpu", NULL);
+	trace(&site, NULL, (uint64_t)tid, t ? t->cpu : 0);
+	return t ? (int64_t)t->cpu : -ESRCH;
+}
+
+int os_thread_asleep(int32_t tid)
+{
+	struct thread *t = by_tid(tid);
+
+	OS_POINT(SIM_OS, "os_thread_asleep", NULL);
+	trace(&site, NULL, (uint64_t)tid, t ? t->state : 0);
+	if (sim.plan.seed % 8 == 0)
+		return -EACCES; /* no /proc there */
+	return t ? t->state == WAITS || t->state == JOINS || t->state == ENDED : -ESRCH;
+}
+
+int os_preempt_install(os_preempt_fn fn)
+{
+	sim.preempt = fn;
+	sim.faults_installed++;
+	return 0;
+}
+
+void os_preempt_remove(void)
+{
+	sim.preempt = NULL;
+	sim.faults_installed--;
+}
+
+void os_preempt_repair(void)
+{
+}
+
+uint32_t os_preempt_unblock(void)
+{
+	return 0;
+}
+
+void os_preempt_block(uint32_t which)
+{
+	(void)which;
+}
+
+void os_preempt_send(int32_t tid)
+{
+	struct thread *t = by_tid(tid);
+
+	OS_POINT(SIM_OS, "os_preempt_send", NULL);
+	trace(&site, NULL, 0, (uint64_t)tid);
+	if (t)
+		t->signaled = true;
+}
+
+int os_switch_install(void (*fn)(uintptr_t sp))
+{
+	(void)fn;
+	return -ENOTSUP;
+}
+
+bool os_switch_usable(uintptr_t pc)
+{
+	(void)pc;
+	return false;
+}
+
+void os_switch_self(void)
+{
+}
+
+size_t os_signal_frame(void)
+{
+	return 2048;
+}
+
+bool os_in_libc(uintptr_t pc)
+{
+	(void)pc;
+	return sim_below(4) == 0;
+}
+
 /* ---- the rest -------------------------------------------------------------------------------- */
 
 /* What gort says goes into the report: it is about to abort, or a scenario wants to see it. */
@@ -239,6 +384,11 @@ void os_write_err(const char *text, size_t size)
 void os_abort(void)
 {
 	sim_fail("abort: %s", sim.said);
+}
+
+void os_exit(int status)
+{
+	sim_fail("exit %d: %s", status, sim.said);
 }
 
 uint64_t os_random(void)
@@ -308,9 +458,12 @@ void give_way(void)
 
 void compute(int64_t ns)
 {
-	OS_POINT(SIM_OS, "compute", NULL);
-	sim.now += (uint64_t)ns;
-	trace(&site, NULL, 0, (uint64_t)ns);
+	for (int64_t part = ns / 16 + 1; ns > 0; ns -= part) {
+		OS_POINT(SIM_OS, "compute", NULL);
+		sim.now += (uint64_t)part;
+		sim.self->cpu += (uint64_t)part;
+		trace(&site, NULL, 0, (uint64_t)part);
+	}
 }
 
 void note(const char *text, uint64_t a, uint64_t b)

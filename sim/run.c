@@ -94,11 +94,21 @@ int sim_procs(void)
 	return sim.plan.procs;
 }
 
+/* From shorter than what a goroutine does between two waits to longer than the schedule. */
+static int slice_us(void)
+{
+	static const int choice[] = { 20, 100, 1000, 10000 };
+
+	return choice[sim.plan.seed / 8 % 4];
+}
+
 gort_options sim_options(void)
 {
 	return (gort_options){ .maxprocs = sim.plan.procs,
 			       .stack_size = SIM_STACK_MIN,
-			       .main_stack_size = 2 * SIM_STACK_MIN };
+			       .main_stack_size = 2 * SIM_STACK_MIN,
+			       .max_threads = 20,
+			       .preempt_slice_us = slice_us() };
 }
 
 static int main_goroutine(void *arg)

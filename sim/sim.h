@@ -104,5 +104,7 @@ void note(const char *text, uint64_t a, uint64_t b);
 /* handler is called on any M, between any two steps, from now on until NULL is set: as a signal's
  * handler would be. It is not called inside itself. */
 void on_signals(void (*handler)(void));
+/* As if signo were sent to the calling thread; in a handler, to the one that it runs on. */
+void sim_raise(int signo);
 
 #endif

@@ -143,11 +143,14 @@ static inline void point(const struct sim_site *site, const void *address)
 	t->address = address;
 	sim.steps++;
 	sim.now += sim.step_ns;
+	t->cpu += sim.step_ns;
 	if (unlikely(sim.now >= sim.next_deadline || sim.steps >= sim.next_event))
 		events();
 	next = sim_choose();
 	if (next != t)
 		sim_switch(next);
+	if (unlikely(t->signaled) && !t->in_handler)
+		thread_take_signal();
 }
 
 void sim_point(const struct sim_site *site, const void *address)
@@ -350,6 +353,7 @@ void sim_pause(void)
 	if (!sim.on)
 		return;
 	sim.now += 4 * sim.step_ns;
+	t->cpu += 4 * sim.step_ns;
 	if (t->at == &site)
 		return;
 	strategy_paused(t);

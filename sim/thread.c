@@ -14,6 +14,8 @@
 #include "fiber.h"
 #include "sanitize.h"
 
+#include <string.h>
+
 extern char __start_sim_locals[], __stop_sim_locals[];
 
 __attribute__((section("sim_locals"))) void *volatile sim_self;
@@ -179,6 +181,34 @@ void thread_run_handler(void)
 	t->in_handler = false;
 	t->at = at;
 	t->address = address;
+}
+
+/* The handler of preemption, which may wait. */
+void thread_take_signal(void)
+{
+	struct thread *t = sim.self;
+	const struct sim_site *at = t->at;
+	const void *address = t->address;
+	struct os_interrupted context = { 0 };
+
+	t->signaled = false;
+	t->in_handler = true;
+	if (sim.preempt)
+		sim.preempt(&context);
+	t->in_handler = false;
+	t->at = at;
+	t->address = address;
+}
+
+/* As thread-locals are swapped: the M of one that may not run. */
+const struct m *thread_m(const struct thread *t)
+{
+	void *m;
+
+	if (t == sim.self)
+		return sim_self;
+	memcpy(&m, t->locals + ((char *)&sim_self - __start_sim_locals), sizeof m);
+	return m;
 }
 
 void on_signals(void (*handler)(void))

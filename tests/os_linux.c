@@ -199,7 +199,7 @@ static void count_exit(void)
 
 static void look_around(void *arg)
 {
-	os_signals_get(&seen.mask);
+	pthread_sigmask(SIG_SETMASK, NULL, &seen.mask);
 	os_thread_name("a name of more than 15 bytes");
 	os_thread_timer_slack(1);
 	prctl(PR_GET_NAME, seen.name);
@@ -213,10 +213,10 @@ TEST_PLAIN(thread_starts_with_signals_blocked)
 	sigset_t before, after;
 	os_thread thread;
 
-	os_signals_get(&before);
+	pthread_sigmask(SIG_SETMASK, NULL, &before);
 	CHECK_EQ(os_thread_start(&thread, look_around, &seen, 0), 0);
 	os_thread_join(&thread);
-	os_signals_get(&after);
+	pthread_sigmask(SIG_SETMASK, NULL, &after);
 	CHECK_EQ(sigismember(&seen.mask, SIGTERM), 1);
 	CHECK_EQ(sigismember(&seen.mask, SIGURG), 1);
 	CHECK_EQ(sigismember(&before, SIGTERM), sigismember(&after, SIGTERM));

@@ -525,7 +525,7 @@ TEST_PLAIN(options_that_are_nonsense)
 		{ .main_stack_size = SIZE_MAX },
 		{ .main_stack_size = 1 },
 		{ .reserved_ = { 1 } },
-		{ .reserved_ = { [15] = -1 } },
+		{ .reserved_ = { [12] = -1 } },
 	};
 
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {

@@ -62,15 +62,33 @@ static inline void do_call(void *arg)
 	atomic_store(&c->done, true);
 }
 
+/* Threads are made when it pleases the creator. */
+static inline size_t memory_but_for_threads(void)
+{
+	size_t n = 0;
+
+	gort_preempt_off();
+	lock_acquire(&gort__sched.lock);
+	for (struct m *m = gort__sched.all_m; m; m = m->all_next)
+		n++;
+	for (struct m *m = gort__sched.free_m; m; m = m->idle_next)
+		n++;
+	lock_release(&gort__sched.lock);
+	gort_preempt_on();
+	return mem_in_use() - n * mem_class_size(mem_class(sizeof(struct m)));
+}
+
 static inline bool stands_in_queue(const gort_case *k)
 {
 	struct waitq *q = k->op == GORT_OP_SEND ? &k->chan->sendq : &k->chan->recvq;
 	bool found = false;
 
+	gort_preempt_off();
 	lock_acquire(&k->chan->lock);
 	for (struct waiter *w = q->head; w; w = w->next)
 		found |= w->elem == k->elem;
 	lock_release(&k->chan->lock);
+	gort_preempt_on();
 	return found;
 }
 
@@ -78,9 +96,11 @@ static inline bool is_empty(gort_chan *c)
 {
 	bool empty;
 
+	gort_preempt_off();
 	lock_acquire(&c->lock);
 	empty = !c->sendq.head && !c->sendq.tail && !c->recvq.head && !c->recvq.tail;
 	lock_release(&c->lock);
+	gort_preempt_on();
 	return empty;
 }
 

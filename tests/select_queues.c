@@ -472,9 +472,9 @@ static void few_need_no_memory(int how)
 	begin(&waiter);
 	send_value(w->chans[3], 1);
 	CHECK_EQ(end(&waiter), 3);
-	before = mem_in_use();
+	before = memory_but_for_threads();
 	begin(&waiter);
-	CHECK_EQ(mem_in_use(), before);
+	CHECK_EQ(memory_but_for_threads(), before);
 	send_value(w->chans[15], 1);
 	CHECK_EQ(end(&waiter), 15);
 	wide_free(w);
@@ -602,10 +602,10 @@ TEST_PLAIN(runtime_ends_while_goroutines_select)
 
 	for (int i = 0; i < OUTLIVING; i++)
 		outliving[i] = make(0);
-	memory = mem_in_use();
+	memory = memory_but_for_threads();
 	for (int round = 0; round < 10; round++) {
 		CHECK_EQ(gort_run(leave_waiting, NULL, NULL), 7);
-		CHECK_EQ(mem_in_use(), memory);
+		CHECK_EQ(memory_but_for_threads(), memory);
 		use_outliving(round % 2 ? PLAIN : 0);
 	}
 	for (int i = 0; i < OUTLIVING; i++)
@@ -634,11 +634,11 @@ TEST_PLAIN(runtime_ends_before_who_was_woken_runs)
 
 	for (int i = 0; i < OUTLIVING; i++)
 		outliving[i] = make(0);
-	memory = mem_in_use();
+	memory = memory_but_for_threads();
 	for (int round = 0; round < 50; round++) {
 		elem = round;
 		CHECK_EQ(gort_run(leave_one_woken, &elem, NULL), 7);
-		CHECK_EQ(mem_in_use(), memory);
+		CHECK_EQ(memory_but_for_threads(), memory);
 		use_outliving(0);
 	}
 	for (int i = 0; i < OUTLIVING; i++)

@@ -427,7 +427,7 @@ static int select_for_a_moment(void *arg)
 // variants: maxprocs
 TEST_PLAIN(runtime_ends_in_the_middle)
 {
-	size_t memory = mem_in_use();
+	size_t memory = memory_but_for_threads();
 	struct guest *guests[3];
 
 	traffic.hurried = true;
@@ -445,5 +445,5 @@ TEST_PLAIN(runtime_ends_in_the_middle)
 		CHECK(is_empty(shared[i]));
 		gort_chan_release(shared[i]);
 	}
-	CHECK_EQ(mem_in_use(), memory);
+	CHECK_EQ(memory_but_for_threads(), memory);
 }

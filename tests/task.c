@@ -366,7 +366,7 @@ TEST(attr_out_of_range_gives_null)
 		{ .copy = (256 << 10) / 4 + 1, .stack_size = 256 << 10 },
 		{ .copy = (16 << 10) / 4 + 1, .stack_size = 16 << 10 },
 		{ .reserved_ = { 1 } },
-		{ .reserved_ = { [7] = 1 } },
+		{ .reserved_ = { [6] = 1 } },
 	};
 	static char bytes[1 << 20];
 

@@ -708,7 +708,7 @@ TEST(timers_that_are_moved_again_and_again_use_flat_memory)
 		if (i == SCALE(200000) / 10)
 			before = mem_in_use();
 	}
-	CHECK(mem_in_use() <= before);
+	CHECK(mem_in_use() <= before + 8 * sizeof(struct m)); /* threads may be made meanwhile */
 	for (int i = 0; i < FEW; i++) {
 		CHECK(gort_timer_stop(t[i]));
 		gort_timer_release(t[i]);

@@ -35,6 +35,12 @@ void gort_enter(void **save_sp, void (*fn)(void *), void *arg);
  * Unwinding passes through it to the caller. */
 void gort_systemstack(void *stack_sp, void (*fn)(void *), void *arg);
 
+/* Bounds of gort's own code, and of what is called seldom; for addresses only. */
+void gort__text_begin(void);
+void gort__text_end(void);
+void gort__seldom_begin(void);
+void gort__seldom_end(void);
+
 /* From <arch>/cpu.h:
  *   static inline void arch_pause(void)             spin-wait hint
  *   static inline uint64_t arch_cycles(void)        a cheap counter, any unit, for seeds and hints

@@ -32,6 +32,13 @@
 #define runs_on_g0 __attribute__((__noinline__, no_sanitize_thread, no_sanitize_address))
 #endif
 
+/* It reads what others may be writing, for reports that must not wait: garbage is expected. */
+#ifdef __clang__
+#define racy __attribute__((__noinline__, disable_sanitizer_instrumentation))
+#else
+#define racy __attribute__((__noinline__, no_sanitize_thread, no_sanitize_address))
+#endif
+
 /* In public headers names are visible; everything else of the library is hidden
  * (-fvisibility=hidden). */
 #define GORT_API __attribute__((visibility("default")))

@@ -2,7 +2,7 @@
  * fatal.c - text without stdio, and the end of the process. See fatal.h.
  *
  * Runs anywhere: on any stack (it needs less than 1 KiB of it), in signal handlers, with any lock
- * held.
+ * held. (What the hook says takes more, and sees to it that there is room.)
  */
 #include "base/fatal.h"
 
@@ -110,6 +110,8 @@ void gort__report(const char *format, ...)
 	va_end(args);
 }
 
+void (*gort__fatal_hook)(void);
+
 void gort__fatal(const char *format, ...)
 {
 	va_list args;
@@ -117,5 +119,15 @@ void gort__fatal(const char *format, ...)
 	va_start(args, format);
 	report(format, args);
 	va_end(args);
+	if (gort__fatal_hook)
+		gort__fatal_hook();
 	os_abort();
+}
+
+const char *gort__forked;
+
+_Noreturn rare void gort__fatal_forked(const char *what)
+{
+	gort__fatal("misuse: %s in a forked child: %s: only exec and _exit are possible there",
+		    gort__forked, what);
 }

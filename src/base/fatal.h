@@ -20,7 +20,15 @@ size_t gort__vformat(char *buf, size_t size, const char *format, va_list args);
 size_t gort__format(char *buf, size_t size, const char *format, ...);
 /* "gort: " + text + newline to descriptor 2, in one write(2). */
 void gort__report(const char *format, ...);
+/* Called between fatal's line and the abort, to say more; NULL: nothing. Set before there are
+ * threads. */
+extern hidden_data void (*gort__fatal_hook)(void);
 _Noreturn void gort__fatal(const char *format, ...);
+
+/* NULL, but in the child of a fork: who called that, for gort__fatal_forked ("goroutine 7"). Set
+ * once, by the child's only thread; see sched/fork.c. */
+extern hidden_data const char *gort__forked;
+_Noreturn void gort__fatal_forked(const char *what);
 
 /* Cheap invariants, checked always. */
 #define must(cond) \

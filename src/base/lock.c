@@ -36,6 +36,8 @@ rare void gort__lock_slow(struct lock *l)
 		if (take_if_free(l))
 			return;
 	}
+	if (unlikely(gort__forked != NULL)) /* who holds it is not here */
+		gort__fatal_forked("a call of gort");
 	add_seq(sleepers, 1); /* step 1: be counted */
 	os_membarrier();      /* step 2: releasers from here on see it */
 	while (!take_if_free(l))
@@ -69,8 +71,12 @@ void note_wake(struct note *n)
 static __thread struct lock *held[MOST_HELD];
 static __thread unsigned held_count;
 
+void (*gort__lock_check)(void);
+
 noinline void gort__lock_note_taken(struct lock *l)
 {
+	if (gort__lock_check && l->rank != RANK_ALLOC)
+		gort__lock_check();
 	if (l->rank == RANK_NONE)
 		return;
 	for (unsigned i = 0; i < held_count; i++) {

@@ -29,12 +29,14 @@
 enum lock_rank {
 	RANK_NONE,    /* not checked */
 	RANK_RUN,     /* starting and stopping the runtime */
+	RANK_SIGNALS, /* who watches which signal, over their channels' */
 	RANK_TICKER,  /* a timer that users have, over its channel's */
 	RANK_OBJECT,  /* channels and whatever else goroutines wait on */
 	RANK_LOT,     /* a bucket of the parking lot */
 	RANK_BUBBLES, /* the list of all bubbles */
 	RANK_BUBBLE,  /* a bubble */
 	RANK_TIMERS,  /* a P's timer heap */
+	RANK_HANDLE,  /* Ps that are being taken from their Ms */
 	RANK_SCHED,   /* idle lists, global queue */
 	RANK_STACKS,  /* shared stacks */
 	RANK_KEYS,    /* the table of goroutine-local keys */
@@ -58,6 +60,9 @@ extern hidden_data uint32_t gort__lock_sleepers[LOCK_SLEEPER_SLOTS];
 void gort__lock_slow(struct lock *l);
 void gort__lock_wake(struct lock *l);
 #ifdef GORT_CHECKED
+/* Called where a lock is taken, but for the allocator's: fatal if the thread may not. Set once, at
+ * load. */
+extern hidden_data void (*gort__lock_check)(void);
 void gort__lock_note_taken(struct lock *l);
 void gort__lock_note_released(struct lock *l);
 #else

@@ -21,5 +21,6 @@ bool gort__fault(uintptr_t address, uintptr_t sp, uintptr_t pc, int code)
 	gort__report("stack overflow: goroutine %s at pc 0x%x used more than its stack of %u KiB; "
 		     "raise it by gort_attr.stack_size, gort_options.stack_size or GORT_STACK",
 		     g_label(g, label), (uint64_t)pc, (uint64_t)(g->stack_size >> 10));
+	gort__dump_dying();
 	return true;
 }

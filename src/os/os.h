@@ -41,11 +41,15 @@ typedef struct os_thread {
 /* May lock in libc. The thread starts with every signal blocked (os_signals_*). stack_size 0:
  * libc's default. -EAGAIN. */
 int os_thread_start(os_thread *t, void (*fn)(void *), void *arg, size_t stack_size);
-void os_thread_join(os_thread *t);      /* may lock in libc */
-void os_thread_detach(os_thread *t);    /* may lock in libc */
+void os_thread_join(os_thread *t);   /* may lock in libc */
+void os_thread_detach(os_thread *t); /* may lock in libc */
+os_thread os_thread_self(void);
 void os_thread_name(const char *name);  /* of the calling thread; first 15 bytes kept */
 void os_thread_timer_slack(int64_t ns); /* of the calling thread */
 int32_t os_thread_id(void);             /* gettid */
+/* How many threads the process has, but for the kernel's workers and those that were there when gort
+ * was loaded, beside the first. Exact only if more than most; -errno: the system does not say. */
+int os_threads(int most);
 /* fn runs when the calling thread ends: one fn in the program. May lock in libc. -EAGAIN,
  * -ENOMEM. */
 int os_thread_on_exit(void (*fn)(void));
@@ -74,7 +78,8 @@ enum os_guard os_guard_many(void *p, size_t stride, size_t size, unsigned n);
 void os_guard_forget(enum os_guard kind, unsigned n); /* n of them were unmapped */
 
 /* ---- signal.c */
-/* The calling thread's mask, kept at the runtime's start and given to each M. */
+/* The calling thread's mask, kept at the runtime's start and given to each M: without the signals
+ * of preemption. */
 void os_signals_get(sigset_t *mask);
 void os_signals_set(const sigset_t *mask);
 
@@ -96,11 +101,110 @@ void os_altstack_leave(struct os_altstack *a);
 typedef bool (*os_fault_fn)(uintptr_t address, uintptr_t sp, uintptr_t pc, int code);
 int os_faults_install(os_fault_fn fn);
 void os_faults_remove(void);
+/* For fn: where the fault was. False: nothing is known. */
+struct os_context;
+bool os_fault_context(struct os_context *at);
+
+/* Where a thread was: pc, and the general registers by their DWARF numbers, as unwinders count them.
+ * A copy of the stack from its pointer up comes along if low and high, set by the asker, hold that
+ * between them. */
+#define OS_REGS 32
+#define OS_STACK_COPY 1024
+struct os_context {
+	uintptr_t pc, reg[OS_REGS];
+	uintptr_t low, high;
+	uint32_t copied; /* words */
+	uintptr_t stack[OS_STACK_COPY];
+};
+
+/* ---- sample.c. Signal handlers may call these, but for the installing ones. */
+/* Ask a thread of the process where it is; out->low and high are set. False: no answer in that
+ * time (in nanoseconds). */
+bool os_thread_sample(int32_t tid, struct os_context *out, int64_t timeout);
+/* For SIGURG's handler: true if the signal was such a question, and is answered. */
+bool os_sample_handle(const siginfo_t *info, const void *ucontext);
+/* SIGQUIT calls fn(where it interrupted the thread), and nothing else happens. As for faults. */
+int os_quit_install(void (*fn)(const struct os_context *at));
+void os_quit_remove(void);
+/* The bounds of the alternate stack that the calling thread runs on. False: it does not. */
+bool os_altstack_bounds(uintptr_t *low, uintptr_t *high);
+
+/* ---- image.c: for reports. No lock of libc's, no allocation; signal handlers. */
+struct os_image {
+	uintptr_t start, end; /* code */
+	uint64_t offset;      /* of start in the file */
+	const void *file;     /* all of it; NULL: it is not to be had any more */
+	size_t size;
+	bool mapped;   /* by us */
+	char name[46]; /* the last part of its path */
+};
+/* The code that is mapped now, of most files at most: how many. */
+int os_images_open(struct os_image *images, int most);
+void os_images_close(struct os_image *images, int count);
+/* All of it; -errno. Waits for a moment where a descriptor does not want to. */
+int os_write_all(int fd, const void *data, size_t size);
+
+/* ---- preempt.c: another thread of the process, looked at and interrupted */
+/* CPU time that it has used. -ESRCH. */
+int64_t os_thread_cpu(int32_t tid);
+/* 1: it sleeps in the kernel; 0: it runs, or would; -errno: the system does not say. */
+int os_thread_asleep(int32_t tid);
+/* Where a signal has met the calling thread. */
+struct os_interrupted {
+	uintptr_t pc, sp;
+	void *uc; /* the system's own */
+};
+/* The signal of preemption. fn runs on the alternate stack, with every signal blocked but libc's own
+ * and those of faults; it may wait, and returns false for a signal that is not its. Then, and
+ * while nothing is installed, it goes to the handler that was there before. install keeps that;
+ * remove puts it back, unless someone else has replaced ours meanwhile. Calls that the signal
+ * interrupts go on (SA_RESTART). */
+typedef bool (*os_preempt_fn)(const struct os_interrupted *at);
+int os_preempt_install(os_preempt_fn fn);
+void os_preempt_remove(void);
+void os_preempt_send(int32_t tid);
+/* Of the calling thread: neither blocked nor taken over by somebody else. */
+void os_preempt_repair(void);
+/* Preemption by switching stacks. The calling thread gets a second signal, when the handler that it
+ * is in has returned: where it was, on the stack that it was on. fn(sp) may leave that for other
+ * contexts, and come back on another thread; the return restores all registers. usable: fn may be
+ * called for code at pc: the program's own, neither gort's nor libc's. Installed once, till the end
+ * of the process: -EBUSY if somebody uses the signal, -ENOTSUP with a static libc. */
+int os_switch_install(void (*fn)(uintptr_t sp));
+bool os_switch_usable(uintptr_t pc);
+void os_switch_self(void);
+size_t os_signal_frame(void); /* what a signal needs of the stack at least */
+/* pc lies in libc or the loader. */
+/* On a thread that is an M for a while: let the signals of preemption through; those that were
+ * blocked are blocked again afterwards. */
+uint32_t os_preempt_unblock(void);
+void os_preempt_block(uint32_t which);
+bool os_in_libc(uintptr_t pc);
+bool os_in_gort(uintptr_t pc); /* gort's own code, linked into the program */
+
+/* ---- notify.c: signals that the program wants to be told of */
+/* It may be watched: not SIGKILL and SIGSTOP, those that gort uses, and libc's own. */
+bool os_notify_allowed(int signo);
+/* From now on fn(signo) is called inside the handler, on any thread, at any point: with signals
+ * of that number, whoever sent them, but not with faults of the program's own. One fn in the
+ * program. install keeps what was there; remove puts it back, unless someone else has replaced ours
+ * meanwhile, and does nothing where ours is not installed. fn may still be running then. For one
+ * caller at a time. -EINVAL. */
+typedef void (*os_notify_fn)(int signo);
+int os_notify_install(int signo, os_notify_fn fn);
+void os_notify_remove(int signo);
+
+/* ---- fork.c */
+/* fn is called in the child of each fork from now on, on its only thread, before fork returns
+ * there, and may do what a signal handler may. (Not in that of vfork and posix_spawn, which runs in
+ * the parent's memory.) May lock in libc. -ENOMEM. */
+int os_fork_child(void (*fn)(void));
 
 /* ---- misc.c */
 void os_write_err(const char *text, size_t size); /* all of it to descriptor 2, EINTR handled */
 _Noreturn void os_abort(void);
-uint64_t os_random(void); /* seed; getrandom, else clock and address */
+_Noreturn void os_exit(int status); /* at once: _exit */
+uint64_t os_random(void);           /* seed; getrandom, else clock and address */
 /* Environment at start: NULL if unset. */
 const char *os_getenv(const char *name);
 

@@ -11,12 +11,17 @@
 #include "sched/stack.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/resource.h>
+
+#define THREADS_DEFAULT 10000
+#define SLICE_DEFAULT (10 * GORT_MS)
 
 static uint32_t maxprocs_set; /* atomic: by gort_maxprocs without a runtime; 0: not */
 
-/* A positive decimal number, with K, M or G behind it if units; -EINVAL, also beyond most. */
-static int64_t number(const char *text, bool units, int64_t most)
+/* A positive decimal number, with K, M or G behind it if units, up to the end or a comma; *end is
+ * there. -EINVAL, also beyond most. */
+static int64_t number(const char *text, bool units, int64_t most, const char **end)
 {
 	int64_t n = 0;
 	int shift = 0;
@@ -35,8 +40,9 @@ static int64_t number(const char *text, bool units, int64_t most)
 					      : 0;
 		text += shift != 0;
 	}
-	if (*text || n == 0 || n > most >> shift)
+	if ((*text && *text != ',') || n == 0 || n > most >> shift)
 		return -EINVAL;
+	*end = text;
 	return n << shift;
 }
 
@@ -44,8 +50,40 @@ static int64_t number(const char *text, bool units, int64_t most)
 static int64_t variable(const char *name, bool units, int64_t most, int64_t otherwise)
 {
 	const char *text = os_getenv(name);
+	int64_t n;
 
-	return text && *text ? number(text, units, most) : otherwise;
+	if (!text || !*text)
+		return otherwise;
+	n = number(text, units, most, &text);
+	return n > 0 && *text ? -EINVAL : n;
+}
+
+/* "1", or "0"; 0 if it is unset or empty; -EINVAL. */
+static int64_t flag(const char *name)
+{
+	const char *text = os_getenv(name);
+
+	if (!text || !*text)
+		return 0;
+	return text[1] || (*text != '0' && *text != '1') ? -EINVAL : *text - '0';
+}
+
+/* GORT_DEBUG: sched=MS, or nothing; more may come, with commas between. The time between two lines,
+ * OS_FOREVER, or -EINVAL. */
+static int64_t debug_sched(void)
+{
+	static const char key[] = "sched=";
+	const char *text = os_getenv("GORT_DEBUG");
+	int64_t n = 0;
+
+	if (!text || !*text)
+		return OS_FOREVER;
+	do {
+		if (strncmp(text, key, sizeof key - 1) != 0)
+			return -EINVAL;
+		n = number(text + sizeof key - 1, false, INT32_MAX, &text);
+	} while (n > 0 && *text++ == ',');
+	return n < 0 ? n : n * GORT_MS;
 }
 
 static size_t main_stack_default(void)
@@ -94,9 +132,14 @@ int gort__config(struct config *c, const gort_options *options)
 	static const gort_options none;
 	const gort_options *o = options ? options : &none;
 	int64_t procs = variable("GORT_MAXPROCS", false, INT32_MAX, 0);
+	int64_t threads = variable("GORT_MAXTHREADS", false, INT32_MAX, THREADS_DEFAULT);
 	int64_t stack = variable("GORT_STACK", true, (int64_t)STACK_MAX, (int64_t)STACK_DEFAULT);
+	int64_t quit = flag("GORT_SIGQUIT"), trace = debug_sched();
 
-	if (procs < 0 || !stack_ok(stack) || o->maxprocs < 0)
+	if (quit < 0 || trace < 0 || procs < 0 || threads < 0 || !stack_ok(stack) ||
+	    o->maxprocs < 0 || o->max_threads < 0)
+		return -EINVAL;
+	if (o->on_deadlock != GORT_DEADLOCK_EXIT && o->on_deadlock != GORT_DEADLOCK_RETURN)
 		return -EINVAL;
 	if ((o->stack_size && !stack_ok((int64_t)o->stack_size)) ||
 	    (o->main_stack_size && !stack_ok((int64_t)o->main_stack_size)))
@@ -108,5 +151,12 @@ int gort__config(struct config *c, const gort_options *options)
 	c->stack_size = stack_class(o->stack_size ? o->stack_size : (size_t)stack);
 	c->main_stack_size = o->main_stack_size ? o->main_stack_size : main_stack_default();
 	c->on_panic = o->on_panic;
+	c->max_threads = (uint32_t)(o->max_threads ? o->max_threads : threads);
+	c->slice = o->preempt_slice_us < 0 ? OS_FOREVER
+		: o->preempt_slice_us      ? o->preempt_slice_us * GORT_US
+					   : SLICE_DEFAULT;
+	c->trace = trace;
+	c->deadlock_returns = o->on_deadlock == GORT_DEADLOCK_RETURN;
+	c->sigquit = quit != 0;
 	return 0;
 }

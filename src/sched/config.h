@@ -9,7 +9,12 @@
 struct config {
 	int maxprocs;
 	size_t stack_size, main_stack_size;
+	bool sigquit; /* it dumps */
 	void (*on_panic)(const char *, uint64_t);
+	uint32_t max_threads;
+	int64_t slice; /* OS_FOREVER: no preemption */
+	int64_t trace; /* GORT_DEBUG=sched; OS_FOREVER: no lines */
+	bool deadlock_returns;
 };
 
 /* -EINVAL: nonsense in either. */
@@ -19,5 +24,12 @@ int gort__config_maxprocs(int n);
 
 /* fault.c: the SIGSEGV handler's judgement. Signal handler. */
 bool gort__fault(uintptr_t address, uintptr_t sp, uintptr_t pc, int code);
+
+/* dump.c. The call stack of the goroutine that runs here, once, when the process is about to end: it
+ * was interrupted, or calls this (gort__fatal_hook). Signal handlers. */
+void gort__dump_dying(void);
+void gort__dump_fatal(void);
+/* SIGQUIT: all goroutines to descriptor 2. */
+void gort__dump_quit(const struct os_context *at);
 
 #endif

@@ -52,6 +52,10 @@ static inline void begin(struct m *m, struct g *g, gort_func fn, void *arg, uint
 	g->fn = fn;
 	g->arg = arg;
 	g->task = NULL;
+	g->thread = NULL;
+	g->thread_locks = g->preempt_off = 0;
+	g->switches = false;
+	g->burnt = 0;
 	g->waiting = NULL;
 	g->waiting_count = 1;
 	store_relaxed(&g->waits.ended, 0);
@@ -82,6 +86,7 @@ struct g *gort__g_new(struct m *m, gort_func fn, void *arg, size_t copy, size_t 
 	if (copy)
 		arg = place_copy(g, arg, copy);
 	begin(m, g, fn, arg, next_id(m), copy ? arg : (char *)g);
+	g->spawned_at = NULL; /* its starter knows */
 	if (in_bubble(m))
 		gort__bubble_join(m->g->in.bubble, g);
 	return g;
@@ -114,36 +119,47 @@ static void begin_under(struct m *m, struct g *g)
 	gort__g_start(m, g);
 }
 
-static noinline int go(gort_func fn, void *arg, size_t copy)
+static noinline int go_inside(struct m *m, gort_func fn, void *arg, size_t copy, void *from)
 {
-	struct m *m = rt_enter();
 	struct g *g = NULL;
 	int err = 0;
 
-	if (unlikely(!fn))
-		gort__misuse("gort_go", "no function");
 	if (unlikely(!gort__running()))
 		err = -ESRCH;
 	else if (unlikely(copy > gort__sched.stack_size / 4))
 		err = -E2BIG;
 	else if (unlikely(!gort__may_start(m)) || unlikely(!(g = gort__g_new(m, fn, arg, copy, 0))))
 		err = -ENOMEM;
-	else
+	if (g) {
+		g->spawned_at = from;
 		begin_under(m, g);
+	}
 	rt_leave(m);
 	return err;
 }
 
-static noinline int start_elsewhere(struct m *m, struct g *g)
+static noinline int go(gort_func fn, void *arg, size_t copy, void *from)
 {
-	gort__g_start(m, g);
-	return 0;
+	if (unlikely(!fn))
+		gort__misuse("gort_go", "no function");
+	return go_inside(rt_enter_to_start(), fn, arg, copy, from);
 }
 
-static noinline int start_with_help(struct p *p)
+static rare int go_failed(struct m *m, struct g *g)
+{
+	m->p->free_gs[m->p->free_count++] = g;
+	m_leave(m);
+	return -ENOMEM;
+}
+
+static noinline void start_elsewhere(struct m *m, struct g *g)
+{
+	gort__g_start(m, g);
+}
+
+static noinline void start_with_help(struct p *p)
 {
 	gort__work_queued_slow(p, deque_len(&p->deque) > 1);
-	return 0;
 }
 
 /* What stands here needs no frame: a P that keeps a free G and a number, and no other that
@@ -154,21 +170,24 @@ GORT_API int gort_go(gort_func fn, void *arg)
 	struct p *p;
 	struct g *g;
 
-	if (unlikely(!m || load_relaxed(&m->stop) || !fn ||
-		     m->g->waits.bound & (BOUND_CTX | BOUND_BUBBLE)))
-		return go(fn, arg, 0);
+	if (unlikely(!m || !fn || m->g->waits.bound & (BOUND_CTX | BOUND_BUBBLE)))
+		return go(fn, arg, 0, __builtin_return_address(0));
+	if (unlikely(!m_enter(m)))
+		gort__p_lost(m);
 	p = m->p;
 	if (unlikely(!p->free_count || p->next_id == p->end_id))
-		return go(fn, arg, 0);
+		return go_inside(m, fn, arg, 0, __builtin_return_address(0));
 	g = p->free_gs[--p->free_count];
-	if (unlikely(!fiber_create(&g->fiber, g->low, (size_t)((char *)g - g->low)))) {
-		p->free_count++;
-		return -ENOMEM;
-	}
+	if (unlikely(!fiber_create(&g->fiber, g->low, (size_t)((char *)g - g->low))))
+		return go_failed(m, g);
 	begin(m, g, fn, arg, p->next_id++, (char *)g);
+	g->spawned_at = __builtin_return_address(0);
 	if (unlikely(!deque_push(&p->deque, g)))
-		return start_elsewhere(m, g);
-	return unlikely(queued_while_idle()) ? start_with_help(p) : 0;
+		start_elsewhere(m, g);
+	else if (unlikely(queued_while_idle()))
+		start_with_help(p);
+	m_leave(m);
+	return 0;
 }
 
 static void run_with_empty_copy(void *arg)
@@ -186,19 +205,21 @@ GORT_API int gort_go_copy(gort_func fn, const void *args, size_t size)
 			void *p;
 		} as = { .fn = fn };
 
-		return go(run_with_empty_copy, as.p, 0);
+		return go(run_with_empty_copy, as.p, 0, __builtin_return_address(0));
 	}
-	return go(fn, (void *)(uintptr_t)args, size);
+	return go(fn, (void *)(uintptr_t)args, size, __builtin_return_address(0));
 }
 
+/* Called outside gort. */
 _Noreturn void gort__g_finish(struct g *g)
 {
 	if (unlikely(g->local.defers || g->local.values))
 		gort__local_end(&g->local);
+	rt_enter();
 	if (unlikely(g->waits.bound & BOUND_CTX) && g->under.ctx)
 		gort__under_end(m_self(), &g->under);
 	if (g->task)
-		gort__task_end(g->task, g->local.panicked ? -EOWNERDEAD : 0);
+		gort__task_end(m_self(), g->task, g->local.panicked ? -EOWNERDEAD : 0);
 	if (unlikely(g->waits.bound & BOUND_BUBBLE))
 		gort__bubble_quit(m_self(), g);
 	if (unlikely(g->id == 1))
@@ -208,23 +229,35 @@ _Noreturn void gort__g_finish(struct g *g)
 
 GORT_API void gort_goexit(void)
 {
-	struct m *m = rt_enter();
+	struct m *m = m_self();
 
-	if (!m)
+	if (!m) {
+		rt_enter();
 		gort__misuse("gort_goexit", "called on a plain thread");
+	}
 	gort__g_finish(m->g);
+}
+
+static rare void yield_enter_slow(void)
+{
+	struct m *m = rt_enter_again();
+
+	if (likely(m != NULL))
+		gort__yield(m);
+	rt_leave(m);
+	if (unlikely(!m))
+		os_yield_thread();
 }
 
 GORT_API void gort_yield(void)
 {
-	struct m *m = rt_enter();
+	struct m *m = m_self();
 
-	if (likely(m != NULL)) {
-		gort__yield(m);
-	} else {
-		rt_leave(m);
-		os_yield_thread();
+	if (unlikely(!m || !m_enter(m))) {
+		yield_enter_slow();
+		return;
 	}
+	gort__yield_and_leave(m);
 }
 
 GORT_API uint64_t gort_self(void)
@@ -251,9 +284,8 @@ GORT_API void gort_set_name(const char *name)
 		gort__g_name(m->g, name ? name : "");
 }
 
-GORT_API uint64_t gort_count(void)
+uint64_t gort__g_count(uint64_t *all)
 {
-	struct m *m = rt_enter();
 	uint32_t n = load_acquire(&gort__sched.p_count);
 	uint64_t ended = 0, created = 0;
 
@@ -263,6 +295,15 @@ GORT_API uint64_t gort_count(void)
 	for (uint32_t i = 0; i < n; i++)
 		created += load_relaxed(&load_relaxed(&gort__sched.all_p[i])->created);
 	created += load_relaxed(&gort__sched.guest_created);
-	rt_leave(m);
+	*all = created;
 	return created - ended;
+}
+
+GORT_API uint64_t gort_count(void)
+{
+	struct m *m = rt_enter();
+	uint64_t all, n = gort__g_count(&all);
+
+	rt_leave(m);
+	return n;
 }

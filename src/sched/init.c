@@ -5,15 +5,17 @@
  *     DOWN --gort_start--> STARTED --the last gort_stop--> ending --> DOWN
  *
  * The end, in this order:
- *  1. stopping is set, every M told (m->stop, attention, wake). An M in the scheduler ends at once;
- *     one in user code at its next call into gort (rt_enter), where it holds no lock and touches
- *     nothing any more.
+ *  1. stopping is set, every M told (asks, attention, wake). An M in the scheduler ends at once; one
+ *     in gort when it leaves; one in user code loses its P (handoff.c), and ends at its next call
+ *     into gort, where it finds none and touches nothing but itself. Threads that were stopped by
+ *     preemption go on, without a P: they may hold locks that others need, to end.
  *  2. Creator and sysmon are joined: no thread is made from here on.
- *  3. Ms that have ended are joined. Those that have not within STRAGGLER_TIME are left alone for
- *     good, with all stacks and Ps, since one may be anywhere: nothing that they could touch is
- *     freed. They are counted; until each has ended the runtime does not start again.
- *  4. closing: guests that call in wait; those inside are waited for. So nobody wakes a goroutine
- *     or moves a queue while
+ *     Reports (dump.c) are waited for, and none begins.
+ *  3. Ms that have ended are joined; those in gort are waited for. Those in user code that sleep in
+ *     the kernel are left behind, the others after STRAGGLER_TIME: with their stacks.
+ *     Until each that computes has ended, or sleeps, the runtime does not start again.
+ *  4. Signals go to nobody any more (sync/signal.c). closing: guests that call in wait; those
+ *     inside are waited for. So nobody wakes a goroutine or moves a queue while
  *  5. the waits of the goroutines left are taken out of their queues (channels outlive the
  *     runtime),
  *  6. stacks, Ps and Ms are freed.
@@ -23,37 +25,68 @@
  */
 #include "sched/config.h"
 #include "sched/park.h"
+#include "sched/signals.h"
 #include "sched/stack.h"
 
 #include <errno.h>
 
 #define sched gort__sched
 #define STRAGGLER_TIME (1 * GORT_SEC)
+#define STRAGGLER_LOOK (1 * GORT_MS)
 
 enum mode { MODE_DOWN, MODE_RUN, MODE_STARTED, MODE_BUSY };
-enum { M_LIVES, M_ENDED, M_LEFT_ALONE };
+enum { M_LIVES, M_ENDED, M_LEFT_ALONE, M_LEFT_ASLEEP };
 
 static struct {
 	struct lock lock;
 	enum mode mode;
 	unsigned starts;
-	uint32_t stragglers; /* atomic */
-	uint32_t ends;       /* atomic: futex word; counts Ms that have ended */
+	struct m *stragglers; /* Ms left alone, by all_next; under lock */
+	uint32_t ends;        /* atomic: futex word; counts Ms that have ended */
 	int (*fn)(void *);
 	void *arg;
 	int result;
 	bool panicked;
 } life = { .lock = LOCK_INIT(RANK_RUN) };
 
+#ifdef GORT_CHECKED
+/* One who can be stopped while it holds a lock of gort's would stop all. */
+static void check_inside(void)
+{
+	struct m *m = m_self();
+
+	must(!m || load_relaxed(&m->in_rt) || (m->g && m->g->preempt_off));
+}
+#endif
+struct signals_known gort__signals;
+
 __attribute__((constructor)) static void at_load(void)
 {
+#ifdef GORT_CHECKED
+	gort__lock_check = check_inside;
+#endif
 	os_init();
+}
+
+/* A goroutine that asks, and is told -EBUSY, is not stopped with the lock. */
+static void life_lock(void)
+{
+	gort_preempt_off();
+	lock_acquire(&life.lock);
+}
+
+static void life_unlock(void)
+{
+	lock_release(&life.lock);
+	gort_preempt_on();
 }
 
 /* ---- guests ---------------------------------------------------------------------------------- */
 
 rare void gort__guest_enter(void)
 {
+	if (unlikely(gort__forked != NULL))
+		gort__fatal_forked("a call of gort");
 	for (;;) {
 		add_seq(&sched.guests, 1); /* meets the load in wait_for_guests */
 		if (likely(!load_seq(&sched.closing)))
@@ -76,27 +109,64 @@ static void wait_for_guests(void)
 		os_yield_thread();
 }
 
+/* Either a report sees no_dumps, or we see it (dump.c). */
+static void end_dumps(void)
+{
+	store_seq(&sched.no_dumps, 1);
+	while (load_seq(&sched.dumpers))
+		os_yield_thread();
+}
+
 /* ---- the end --------------------------------------------------------------------------------- */
+
+/* Those that run user code now find no P when they enter gort. Who has just been given one has
+ * stored it by the barrier, or sees ASK_STOP when it leaves. Ms are not freed before we join them. */
+static void take_all_ps(void)
+{
+	uint32_t n = load_relaxed(&sched.p_count);
+	struct suspect s;
+
+	os_membarrier();
+	for (uint32_t i = 0; i < n; i++) {
+		s.p = load_relaxed(&sched.all_p[i]);
+		s.m = load_acquire(&s.p->m);
+		if (s.m && s.m != m_self())
+			gort__ps_retake(&s, 1);
+		if (s.m && s.m != m_self() && s.taken)
+			store_relaxed(&s.p->m, NULL);
+	}
+}
 
 static void tell_all(void)
 {
-	struct m *idle, *next;
+	struct m *wake;
 
 	lock_acquire(&sched.lock);
 	store_seq(&sched.stopping, 1);
 	for (struct m *m = sched.all_m; m; m = m->all_next)
-		store_relaxed(&m->stop, 1);
+		or_relaxed(&m->asks, ASK_STOP);
 	for (uint32_t i = 0; i < load_relaxed(&sched.p_count); i++)
 		store_seq(&load_relaxed(&sched.all_p[i])->attention, 1);
-	idle = sched.idle_m;
-	for (struct m *m = idle; m; m = m->idle_next)
+	wake = sched.idle_m;
+	for (struct m *m = wake; m; m = m->idle_next)
 		m->idle = false;
 	sched.idle_m = NULL;
+	gort__blists_clear(); /* those that wait go on without a P */
+	for (struct m *m = sched.all_m; m; m = m->all_next)
+		if (m->waits) {
+			m->waits = false;
+			m->idle_next = wake;
+			wake = m;
+		}
 	lock_release(&sched.lock);
-	for (; idle; idle = next) {
-		next = idle->idle_next;
-		note_wake(&idle->wake);
-	}
+	gort__m_wake_all(wake);
+	take_all_ps();
+}
+
+void gort__main_deadlocked(void)
+{
+	life.result = -EDEADLK;
+	tell_all();
 }
 
 void gort__main_ended(struct g *g)
@@ -105,6 +175,16 @@ void gort__main_ended(struct g *g)
 		life.result = -EOWNERDEAD;
 	life.panicked = g->local.panicked;
 	tell_all();
+}
+
+/* With life.lock. */
+static void unlink_straggler(struct m *m)
+{
+	struct m **link = &life.stragglers;
+
+	while (*link != m)
+		link = &(*link)->all_next;
+	*link = m->all_next;
 }
 
 void gort__m_ended(struct m *m)
@@ -116,55 +196,130 @@ void gort__m_ended(struct m *m)
 		os_futex_wake(&life.ends, INT32_MAX); /* m may be freed already */
 		return;
 	}
+	life_lock();
+	if (load_relaxed(&m->ended) == M_LEFT_ALONE)
+		unlink_straggler(m);
+	life_unlock();
+	sub_relaxed(&sched.left_behind, 1);
 	gort__m_free(m);
-	sub_release(&life.stragglers, 1);
 }
 
-static bool all_ended(void)
+/* It runs user code, without a P, and sleeps in the kernel: asked twice, its clock stands still. */
+static bool is_asleep(struct m *m)
 {
-	for (struct m *m = sched.all_m; m; m = m->all_next)
-		if (m->own_thread && load_acquire(&m->ended) == M_LIVES)
-			return false;
-	return true;
+	int64_t before = m->seen_away.cpu;
+
+	if (load_acquire(&m->in_rt) || !load_relaxed(&m->tid))
+		return false;
+	m->seen_away.cpu = os_thread_cpu(load_relaxed(&m->tid));
+	return os_thread_asleep(load_relaxed(&m->tid)) != 0 && m->seen_away.cpu == before;
+}
+
+enum { ALL_ENDED, SOME_COMPUTE, SOME_INSIDE };
+
+/* With life.lock: of those that were left alone one is not asleep. */
+static bool some_compute(void)
+{
+	struct m **link = &life.stragglers, *m;
+
+	while ((m = *link) != NULL) {
+		if (!is_asleep(m))
+			return true;
+		*link = m->all_next;
+		store_relaxed(&m->ended, (uint32_t)M_LEFT_ASLEEP);
+	}
+	return false;
+}
+
+static int who_lives(bool late)
+{
+	int who = ALL_ENDED;
+
+	for (struct m *m = sched.all_m; m && who != SOME_INSIDE; m = m->all_next) {
+		if (!m->own_thread || load_acquire(&m->ended) != M_LIVES)
+			continue;
+		if (load_acquire(&m->in_rt))
+			who = SOME_INSIDE;
+		else if (!late && !is_asleep(m))
+			who = SOME_COMPUTE;
+	}
+	return who;
 }
 
 static void wait_for_ms(void)
 {
-	int64_t until = os_now() + STRAGGLER_TIME;
+	int64_t now = os_now(), until = now + STRAGGLER_TIME;
 	uint32_t seen;
 
-	for (;;) {
+	for (;; now = os_now()) {
 		seen = load_acquire(&life.ends);
-		if (all_ended() || os_futex_wait(&life.ends, seen, until) == -ETIMEDOUT)
+		if (who_lives(now >= until) == ALL_ENDED)
 			return;
+		os_futex_wait(&life.ends, seen, now + STRAGGLER_LOOK);
 	}
 }
 
-/* Returns how many had to be left alone. */
+/* Guests that are inside may yet look at it. */
+static void free_later(struct m *m)
+{
+	m->idle_next = sched.free_m;
+	sched.free_m = m;
+}
+
+/* Its thread is left behind, or has ended. Gives how. */
+static uint32_t collect(struct m *m)
+{
+	uint32_t lives = M_LIVES, how;
+	os_thread thread;
+	bool left;
+
+	if (!m->own_thread) {
+		free_later(m);
+		return M_ENDED;
+	}
+	thread = m->thread;
+	how = is_asleep(m) ? M_LEFT_ASLEEP : M_LEFT_ALONE;
+	store_release(&m->left, true);
+	life_lock();
+	left = cas_acq_rel(&m->ended, &lives, how);
+	if (left && how == M_LEFT_ALONE) {
+		m->all_next = life.stragglers;
+		life.stragglers = m;
+	}
+	life_unlock();
+	if (left) {
+		add_relaxed(&sched.left_behind, 1);
+		os_thread_detach(&thread); /* it frees its M when it ends */
+		return how;
+	}
+	os_thread_join(&thread);
+	free_later(m);
+	return M_ENDED;
+}
+
+/* Returns how many had to be left. */
 static uint32_t collect_ms(void)
 {
-	uint32_t left = 0, lives;
+	uint32_t left = 0;
 	struct m *next;
 
 	for (struct m *m = sched.all_m; m; m = next) {
 		next = m->all_next;
-		lives = M_LIVES;
-		if (!m->own_thread) {
-			gort__m_free(m);
-			continue;
-		}
-		add_relaxed(&life.stragglers, 1);
-		if (cas_acq_rel(&m->ended, &lives, M_LEFT_ALONE)) {
-			left++; /* it frees its M and is not counted any more when it ends */
-			os_thread_detach(&m->thread);
-			continue;
-		}
-		sub_relaxed(&life.stragglers, 1);
-		os_thread_join(&m->thread);
-		gort__m_free(m);
+		left += collect(m) != M_ENDED;
 	}
 	sched.all_m = NULL;
 	return left;
+}
+
+/* Nobody is left who could look at one. */
+static void free_ms(void)
+{
+	struct m *m;
+
+	while ((m = sched.free_m) != NULL) {
+		sched.free_m = m->idle_next;
+		gort__m_free(m);
+	}
 }
 
 /* g never runs again. Whoever joins its task learns so. */
@@ -184,27 +339,8 @@ static void drop_stopped(struct g *g)
 {
 	if (load_relaxed(&g->state) != G_RUNNING)
 		drop_goroutine(g);
-}
-
-static bool keep_none(struct g *g)
-{
-	(void)g;
-	return false;
-}
-
-static bool keep_all(struct g *g)
-{
-	(void)g;
-	return true;
-}
-
-static void forget_ps(void)
-{
-	gort__bubbles_end(true);
-	store_relaxed(&sched.p_count, 0);
-	store_relaxed(&sched.procs, 0);
-	store_relaxed(&sched.idle_ps, 0);
-	sched.idle_p = NULL;
+	else if (g->task)
+		gort__task_drop(g->task); /* it finds no P before it looks at that again */
 }
 
 /* stopping is set, or nothing has run yet. */
@@ -215,33 +351,42 @@ static void end_runtime(void)
 	gort__creator_stop();
 	gort__sysmon_stop();
 	wait_for_ms();
+	end_dumps();
 	left = collect_ms();
 	store_release(&sched.running, 0);
+	signals_end(false);
 	wait_for_guests();
+	free_ms();
 	gort__stacks_each(gort__wait_withdraw);
 	gort__stacks_each(gort__wait_forsake);
+	signals_end(true);
 	gort__stacks_each(left ? drop_stopped : drop_goroutine);
-	gort__stacks_free(left ? keep_all : keep_none);
-	if (left)
-		forget_ps();
-	else
-		gort__procs_free();
+	gort__stacks_free(left); /* they are on their goroutines' stacks */
+	gort__procs_free(left);
 	sched.global = (struct glist){ 0 };
+	gort__blists_clear();
 	store_relaxed(&sched.global_count, 0);
 	store_relaxed(&sched.guest_created, 0);
 	store_relaxed(&sched.stranded, 0);
 	store_relaxed(&sched.life, load_relaxed(&sched.life) + 1);
 	sched.poller = NULL;
+	os_preempt_remove();
 	os_faults_remove();
+	os_quit_remove();
 	gort__terminate_remove();
 	store_seq(&sched.closing, 0);
 }
 
+bool gort__down(void)
+{
+	return life.mode == MODE_DOWN && !load_acquire(&life.stragglers);
+}
+
 static void set_mode(enum mode mode)
 {
-	lock_acquire(&life.lock);
+	life_lock();
 	life.mode = mode;
-	lock_release(&life.lock);
+	life_unlock();
 }
 
 /* ---- the start ------------------------------------------------------------------------------- */
@@ -263,33 +408,43 @@ static int start_runtime(const struct config *c)
 {
 	int err;
 
-	store_relaxed(&sched.stopping, 0);
+	store_release(&sched.stopping, 0); /* after left was set in those left behind (handoff.c) */
 	sched.global = (struct glist){ 0 }; /* a straggler may have left something */
 	store_relaxed(&sched.global_count, 0);
 	store_relaxed(&sched.next_id, 1);
 	store_relaxed(&sched.spinning,
 		      0); /* stragglers count themselves off as long as they live */
-	sched.wants_count = 0;
-	sched.asked = 0;
+	sched.asked = sched.to_make = 0;
+	sched.threads = sched.stopped = 0;
+	gort__blists_clear();
+	store_relaxed(&sched.away, 0);
+	sched.max_threads = c->max_threads;
+	sched.slice = c->slice;
+	sched.deadlocks = false;
+	sched.trace = c->trace;
+	sched.retakes = sched.polls = sched.gives = 0;
+	sched.deadlock_returns = c->deadlock_returns;
 	store_relaxed(&sched.quiet, 0);
 	store_relaxed(&sched.watch, INT64_MIN);
 	sched.stack_size = c->stack_size;
 	sched.on_panic = c->on_panic;
 	os_signals_get(&sched.signal_mask);
-	gort__stacks_free(keep_none);
-	err = gort__procs_set((uint32_t)c->maxprocs);
+	gort__stacks_free(false);
+	err = gort__fork_watch();
+	if (err == 0)
+		err = gort__procs_set((uint32_t)c->maxprocs);
+	if (err == 0)
+		err = os_faults_install(gort__fault);
+	if (err == 0 && (err = os_preempt_install(gort__preempt_signal)) == 0 &&
+	    (err = start_threads()) < 0)
+		os_preempt_remove();
 	if (err < 0) {
-		gort__procs_free();
-		return err;
+		os_faults_remove();
+		gort__procs_free(false);
 	}
-	err = os_faults_install(gort__fault);
-	if (err == 0) {
-		err = start_threads();
-		if (err < 0)
-			os_faults_remove();
-	}
-	if (err < 0)
-		gort__procs_free();
+	gort__fatal_hook = gort__dump_fatal;
+	if (err == 0 && c->sigquit)
+		os_quit_install(gort__dump_quit);
 	return err;
 }
 
@@ -297,7 +452,8 @@ static int start_runtime(const struct config *c)
 static void open_runtime(void)
 {
 	gort__terminate_install();
-	store_release(&sched.running, 1);
+	store_relaxed(&sched.no_dumps, 0);
+	store_release(&sched.running, 1); /* meets the load in dump.c, too */
 }
 
 static void main_entry(void *arg)
@@ -306,23 +462,34 @@ static void main_entry(void *arg)
 	life.result = life.fn(life.arg);
 }
 
-/* The calling thread becomes an M, and runs until main has ended. */
+/* The calling thread becomes an M, and runs until main has ended. It runs nothing but main, and that
+ * only till it first waits (bound.c): so there must be another M. */
 static int run_main(struct m *m, size_t stack_size)
 {
 	struct g *g = gort__g_new(NULL, main_entry, NULL, 0, stack_size);
+	struct p *p;
+	uint32_t blocked;
+	int err = g ? gort__m_thread(NULL, false) : -ENOMEM;
 
-	if (!g || os_altstack_enter(&m->altstack) < 0)
-		return -ENOMEM; /* the stack goes with all others */
+	if (err < 0)
+		return err; /* the stack goes with all others */
+	if (os_altstack_enter(&m->altstack) < 0)
+		return -ENOMEM;
+	m->cxa = gort__cxa();
 	lock_acquire(&sched.lock);
-	m->p = gort__p_get();
-	store_release(&m->p->m, m);
+	p = gort__p_get();
+	store_release(&p->m, m);
+	gort__m_take(m, p);
 	m->all_next = sched.all_m;
-	sched.all_m = m;
+	store_release(&sched.all_m, m); /* reports read the list without the lock */
+	sched.threads++;
 	lock_release(&sched.lock);
+	sched.deadlocks = true;
+	gort__bound_begin(m, g);
 	open_runtime();
-	if (!deque_push(&m->p->deque, g))
-		gort__g_start(NULL, g);
+	blocked = os_preempt_unblock();
 	gort__m_run(m);
+	os_preempt_block(blocked);
 	os_altstack_leave(&m->altstack);
 	return 0;
 }
@@ -331,12 +498,12 @@ static int enter_mode(enum mode mode)
 {
 	int err = 0;
 
-	lock_acquire(&life.lock);
-	if (life.mode != MODE_DOWN || load_acquire(&life.stragglers))
+	life_lock();
+	if (life.mode != MODE_DOWN || some_compute())
 		err = -EBUSY;
 	else
 		life.mode = mode;
-	lock_release(&life.lock);
+	life_unlock();
 	return err;
 }
 
@@ -350,6 +517,8 @@ static int run(int (*fn)(void *), void *arg, const gort_options *options, bool *
 		return -EINVAL;
 	if (err < 0)
 		return err;
+	if (gort__forked)
+		return -ESRCH;
 	if (m_self() || enter_mode(MODE_RUN) < 0)
 		return -EBUSY;
 	err = start_runtime(&c);
@@ -392,12 +561,8 @@ static int start_counted(const struct config *c)
 		store_relaxed(&sched.next_id, 2);
 		lock_acquire(&sched.lock);
 		p = gort__p_get();
-		p->on_its_way = true;
 		lock_release(&sched.lock);
 		err = gort__m_thread(p, false); /* one M there must be */
-		lock_acquire(&sched.lock);
-		p->on_its_way = false;
-		lock_release(&sched.lock);
 		if (err == 0) {
 			open_runtime();
 		} else {
@@ -417,18 +582,17 @@ static int count_start(void)
 	int result;
 
 	for (;;) {
-		lock_acquire(&life.lock);
+		life_lock();
 		if (life.mode == MODE_STARTED) {
 			life.starts++;
 			result = 0;
-		} else if (life.mode == MODE_RUN ||
-			   (life.mode == MODE_DOWN && load_acquire(&life.stragglers))) {
+		} else if (life.mode == MODE_RUN || (life.mode == MODE_DOWN && some_compute())) {
 			result = -EBUSY;
 		} else {
 			result = life.mode == MODE_DOWN ? 1 : -EAGAIN;
 			life.mode = MODE_BUSY;
 		}
-		lock_release(&life.lock);
+		life_unlock();
 		if (result != -EAGAIN)
 			return result;
 		os_yield_thread();
@@ -441,7 +605,7 @@ GORT_API int gort_start(const gort_options *options)
 	int err = gort__config(&c, options);
 
 	if (err == 0)
-		err = count_start();
+		err = gort__forked ? -ESRCH : count_start();
 	return err == 1 ? start_counted(&c) : err;
 }
 
@@ -450,7 +614,9 @@ GORT_API int gort_stop(void)
 	int err = 0;
 	bool last = false;
 
-	lock_acquire(&life.lock);
+	if (gort__forked)
+		return -ESRCH;
+	life_lock();
 	if (life.mode == MODE_BUSY || life.mode == MODE_RUN)
 		err = -EBUSY;
 	else if (life.mode != MODE_STARTED)
@@ -463,7 +629,7 @@ GORT_API int gort_stop(void)
 		last = true;
 	if (last)
 		life.mode = MODE_BUSY;
-	lock_release(&life.lock);
+	life_unlock();
 	if (last) {
 		tell_all();
 		end_runtime();
@@ -499,11 +665,13 @@ static const char *reason(int err)
 {
 	switch (err) {
 	case -EINVAL:
-		return "nonsense in its options or in GORT_MAXPROCS or GORT_STACK";
+		return "nonsense in its options or in a GORT_* variable";
 	case -ENOMEM:
 		return "out of memory";
 	case -EAGAIN:
 		return "no threads to be had";
+	case -ESRCH:
+		return "this is a forked child";
 	default:
 		return "it runs already";
 	}

@@ -55,6 +55,8 @@ void gort__defer_end(struct local *l, struct defer *d)
 {
 	struct defer **link = &l->defers;
 
+	if (unlikely(gort__forked != NULL)) /* it is not there any more */
+		gort__fatal_forked("the return into a call of gort");
 	while (*link != d)
 		link = &(*link)->next;
 	*link = d->next;
@@ -173,9 +175,11 @@ GORT_API void gort_panic(const char *format, ...)
 	va_end(args);
 	if (l->tries)
 		panic_to_try(l, text);
-	m = rt_enter();
-	if (!m)
+	m = m_self();
+	if (!m) {
+		rt_enter();
 		gort__fatal("panic: %s [thread %d]", text, (int64_t)os_thread_id());
+	}
 	panic_uncaught(m, l, text);
 }
 
@@ -209,6 +213,7 @@ static uint32_t key_version(gort_key key)
 
 GORT_API int gort_key_create(gort_key *key, void (*destructor)(void *value))
 {
+	struct m *m = rt_enter();
 	int err = -EAGAIN;
 
 	lock_acquire(&keys_lock);
@@ -222,17 +227,20 @@ GORT_API int gort_key_create(gort_key *key, void (*destructor)(void *value))
 		break;
 	}
 	lock_release(&keys_lock);
+	rt_leave_here(m);
 	return err;
 }
 
 GORT_API void gort_key_delete(gort_key key)
 {
 	uint32_t i = key_index(key);
+	struct m *m = rt_enter();
 
 	lock_acquire(&keys_lock);
 	if (key_table[i].version == key_version(key) && key_version(key) & 1)
 		key_table[i].version = (key_table[i].version + 1) % VERSIONS;
 	lock_release(&keys_lock);
+	rt_leave_here(m);
 }
 
 static bool key_exists(gort_key key, void (**destructor)(void *))
@@ -253,10 +261,15 @@ GORT_API void *gort_key_get(gort_key key)
 	struct local *l = gort__local();
 	uint32_t i = key_index(key);
 	void (*destructor)(void *);
+	struct m *m;
+	bool exists;
 
 	if (i >= l->value_count || l->values[i].version != key_version(key) || !l->values[i].value)
 		return NULL;
-	return key_exists(key, &destructor) ? l->values[i].value : NULL;
+	m = rt_enter();
+	exists = key_exists(key, &destructor);
+	rt_leave_here(m);
+	return exists ? l->values[i].value : NULL;
 }
 
 static bool values_grow(struct m *m, struct local *l, uint32_t index)
@@ -284,11 +297,16 @@ static void run_destructors(struct local *l)
 	for (uint32_t i = 0; i < l->value_count; i++) {
 		void *value = l->values[i].value;
 		void (*destructor)(void *);
+		struct m *m;
 
 		if (!value)
 			continue;
 		l->values[i].value = NULL;
-		if (key_exists(l->values[i].version * KEYS_MAX + i, &destructor) && destructor)
+		m = rt_enter();
+		if (!key_exists(l->values[i].version * KEYS_MAX + i, &destructor))
+			destructor = NULL;
+		rt_leave_here(m);
+		if (destructor)
 			destructor(value);
 	}
 }

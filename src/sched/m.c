@@ -1,15 +1,18 @@
 /*
  * m.c - the Ms: threads that run goroutines, and the creator, who makes them.
  *
- * An M is made when a P is to run and no M idles; there are at most as many as GOMAXPROCS has ever
- * been. Making a thread takes locks of libc's (malloc's, the loader's), which a goroutine may hold:
- * so nobody of the scheduler does it. The creator is a thread that owns no P and no lock, for which
- * nobody waits: Ps that want an M are left in sched.wants_m. If it cannot make one (-EAGAIN), the
- * P goes back to the idle list: the Ms that there are do the work, and the next call tries again.
+ * An M is made when a P is to run and no M idles: there are as many as Ps, and one for each thread
+ * that blocks, is stopped or is locked, max_threads at most. Making a thread takes locks of libc's
+ * (malloc's, the loader's), which a goroutine may hold: so nobody of the scheduler does it. The
+ * creator is a thread that owns no P and no lock, and for which nobody waits. The P stays in the
+ * idle list; the new M takes one from there, and where there is none any more it idles, a spare.
+ * If it cannot be made (-EAGAIN), the Ms that there are do the work, and the creator tries again
+ * after a while, if it is asked.
  *
  * The M of gort_run's caller is that thread itself; it has no thread of its own.
  *
- * Lists are under sched.lock. m->next_p is handed over with m->wake.
+ * Structs are used again, once sysmon has looked twice, but not freed before the runtime's end: sysmon
+ * looks at a P's M without a lock. Lists are under sched.lock. m->next_p is handed over with m->wake.
  */
 #include "sched/sched.h"
 
@@ -17,10 +20,14 @@
 
 #define sched gort__sched
 
+#define BACKOFF (1 * GORT_MS)
+#define BACKOFF_MOST (100 * GORT_MS)
+
 static struct {
 	os_thread thread;
 	struct note work;
-	uint32_t stop; /* atomic */
+	struct note pause; /* after a failure */
+	uint32_t stop;     /* atomic */
 } creator;
 
 struct m *gort__m_idle_get(void)
@@ -64,13 +71,34 @@ void gort__m_give(struct m *m, struct p *p, bool spinning)
 	store_release(&p->m, m);
 }
 
+/* Under sched.lock. One that sysmon does not look at any more: it may have found it at its P before
+ * it retired. */
+static struct m *used_one(void)
+{
+	struct m **link = &sched.free_m, *m;
+
+	for (; (m = *link) != NULL; link = &m->idle_next)
+		if (load_acquire(&sched.looks) - m->retired_at >= 2) {
+			*link = m->idle_next;
+			break;
+		}
+	return m;
+}
+
 struct m *gort__m_new(bool own_thread)
 {
-	struct m *m = mem_alloc(NULL, sizeof *m);
+	struct m *m;
 
+	lock_acquire(&sched.lock);
+	m = used_one();
+	lock_release(&sched.lock);
+	if (!m)
+		m = mem_alloc(NULL, sizeof *m);
 	if (!m)
 		return NULL;
-	*m = (struct m){ .own_thread = own_thread, .random = (uint32_t)os_random() | 1 };
+	*m = (struct m){ .in_rt = 1,
+			 .own_thread = own_thread,
+			 .random = (uint32_t)os_random() | 1 };
 	return m;
 }
 
@@ -83,7 +111,7 @@ void gort__m_run(struct m *m)
 {
 	struct cxa_globals own = { 0 };
 
-	m->cxa = gort__cxa();
+	store_relaxed(&m->tid, os_thread_id());
 	if (m->cxa)
 		exceptions_take(m->cxa, &own); /* gort_run may be called in a catch block */
 	arch_self_set(m);
@@ -95,116 +123,184 @@ void gort__m_run(struct m *m)
 		*m->cxa = own;
 }
 
+/* The creator made it: it takes an idle P, and counts as spinning, for who found it asked has queued
+ * something before. */
+static void start_called(struct m *m)
+{
+	struct p *p;
+
+	m->spinning = true;
+	add_seq(&sched.spinning, 1);
+	lock_acquire(&sched.lock);
+	sched.asked--;
+	p = load_relaxed(&sched.stopping) ? NULL : gort__p_get();
+	if (p) {
+		store_release(&p->m, m);
+		gort__m_take(m, p);
+	}
+	lock_release(&sched.lock);
+	sysmon_kick_if_lazy();
+}
+
+/* Under sched.lock: there are fewer threads, and somebody may have asked in vain. */
+static void ask_if_needed(void)
+{
+	if (sched.idle_p && load_relaxed(&sched.global_count) && !sched.idle_m && !sched.asked)
+		gort__creator_ask();
+}
+
+/* Its thread ends. While the runtime runs that is the last of it: a goroutine has ended that had
+ * locked it. */
+void gort__m_retire(struct m *m)
+{
+	struct m **link = &sched.all_m;
+	os_thread thread = os_thread_self();
+
+	lock_acquire(&sched.lock);
+	if (load_acquire(&m->left) || load_relaxed(&sched.stopping)) {
+		lock_release(&sched.lock);
+		gort__m_ended(m);
+		return;
+	}
+	while (*link != m)
+		link = &(*link)->all_next;
+	store_seq(link, m->all_next);
+	gort__look_forget(m);
+	sched.threads--;
+	m->retired_at = load_relaxed(&sched.looks);
+	m->idle_next = sched.free_m; /* reports may go on from it along all_next */
+	sched.free_m = m;
+	ask_if_needed();
+	lock_release(&sched.lock);
+	os_thread_detach(&thread); /* may lock in libc */
+}
+
 static void m_main(void *arg)
 {
 	struct m *m = arg;
 
+	m->thread = os_thread_self();
+	m->cxa = gort__cxa(); /* may lock in libc: before it has a P */
 	os_thread_name("gort");
 	os_signals_set(&sched.signal_mask);
 	m->has_altstack = os_altstack_enter(&m->altstack) == 0;
-	if (m->called) {
-		m->spinning = true;
-		add_seq(&sched.spinning, 1);
-		lock_acquire(&sched.lock);
-		sched.asked--; /* counted as spinning instead; who found it asked has queued before */
-		lock_release(&sched.lock);
-	}
+	if (m->called)
+		start_called(m);
 	gort__m_run(m);
 	if (m->has_altstack)
 		os_altstack_leave(&m->altstack);
-	gort__m_ended(m);
+	gort__m_retire(m);
 }
 
-int gort__m_thread(struct p *p, bool spinning)
+int gort__m_thread(struct p *p, bool called)
 {
 	struct m *m = gort__m_new(true);
+	os_thread thread;
 	int err;
 
 	if (!m)
 		return -ENOMEM;
 	lock_acquire(&sched.lock);
-	m->p = p;
-	m->called = spinning;
-	store_release(&p->m, m);
+	m->called = called;
+	if (p) {
+		gort__m_take(m, p);
+		store_release(&p->m, m);
+	}
 	m->all_next = sched.all_m;
-	sched.all_m = m;
-	store_relaxed(&m->stop, load_relaxed(&sched.stopping));
+	store_release(&sched.all_m, m); /* reports read the list without the lock */
+	sched.threads++;
 	lock_release(&sched.lock);
-	err = os_thread_start(&m->thread, m_main, m, 0);
+	err = os_thread_start(&thread, m_main, m, 0);
 	if (err == 0)
-		return 0;
+		return 0; /* m may have ended already */
 	lock_acquire(&sched.lock);
 	for (struct m **link = &sched.all_m;; link = &(*link)->all_next)
 		if (*link == m) {
-			*link = m->all_next;
+			store_seq(link, m->all_next);
+			gort__look_forget(m);
 			break;
 		}
-	store_relaxed(&p->m, NULL);
+	sched.threads--;
+	if (p)
+		store_relaxed(&p->m, NULL);
 	lock_release(&sched.lock);
+	while (load_seq(&sched.dumpers)) /* a report may have found it in the list */
+		os_yield_thread();
 	gort__m_free(m);
 	return err;
 }
 
 /* ---- the creator ----------------------------------------------------------------------------- */
 
-void gort__creator_ask(struct p *p)
+void gort__creator_ask(void)
 {
-	p->on_its_way = true;
+	if (sched.threads + sched.asked >= sched.max_threads || load_relaxed(&sched.stopping))
+		return;
 	sched.asked++;
-	sched.wants_m[sched.wants_count++] = p;
+	sched.to_make++;
 	note_wake(&creator.work);
 }
 
-static void make_one(void)
+bool gort__spare_to_be_had(void)
+{
+	bool can;
+
+	lock_acquire(&sched.lock);
+	can = sched.idle_m || sched.threads + sched.asked < sched.max_threads;
+	lock_release(&sched.lock);
+	return can;
+}
+
+/* Some may rely on the M that was to come. */
+static void make_do(void)
 {
 	struct p *p = NULL;
 	struct m *m = NULL;
-	int err;
 
 	lock_acquire(&sched.lock);
-	if (sched.wants_count)
-		p = sched.wants_m[--sched.wants_count];
-	lock_release(&sched.lock);
-	if (!p)
-		return;
-	err = gort__m_thread(p, true);
-	lock_acquire(&sched.lock);
-	p->on_its_way = false;
-	if (err < 0) {
-		sched.asked--;
-		gort__p_put(p);
-		if (sched.idle_m && !load_relaxed(&sched.stopping) && (p = gort__p_get()) != NULL) {
-			m = gort__m_idle_get(); /* some may rely on the one that was to come */
-			gort__m_give(m, p, true);
-			add_seq(&sched.spinning, 1);
-		}
+	sched.asked--;
+	if (sched.idle_m && !load_relaxed(&sched.stopping) && (p = gort__p_get()) != NULL) {
+		m = gort__m_idle_get();
+		gort__m_give(m, p, true);
+		add_seq(&sched.spinning, 1);
 	}
 	lock_release(&sched.lock);
 	if (m)
 		note_wake(&m->wake);
-	else if (err < 0)
-		gort__sysmon_kick(); /* steps b8, b9 of proc.c: it looks */
+	gort__sysmon_kick(); /* steps b8, b9 of proc.c: it looks */
 }
 
-static bool wanted(void)
+/* How many were asked for that this thread has not seen to. */
+static uint32_t wanted(uint32_t made)
 {
-	bool any;
+	uint32_t n;
 
 	lock_acquire(&sched.lock);
-	any = sched.wants_count != 0;
+	n = sched.to_make - made;
+	sched.to_make -= made;
 	lock_release(&sched.lock);
-	return any;
+	return n;
 }
 
 static void creator_main(void *arg)
 {
+	int64_t backoff = BACKOFF;
+	uint32_t n = 0;
+
 	(void)arg;
 	os_thread_name("gort-creator");
 	while (!load_acquire(&creator.stop)) {
 		note_sleep(&creator.work, OS_FOREVER);
 		note_clear(&creator.work);
-		while (!load_acquire(&creator.stop) && wanted())
-			make_one();
+		for (n = wanted(0); n && !load_acquire(&creator.stop); n = wanted(1)) {
+			if (gort__m_thread(NULL, true) == 0) {
+				backoff = BACKOFF;
+				continue;
+			}
+			make_do();
+			note_sleep(&creator.pause, os_now() + backoff);
+			backoff = backoff < BACKOFF_MOST ? 2 * backoff : backoff;
+		}
 	}
 }
 
@@ -212,12 +308,14 @@ int gort__creator_start(void)
 {
 	store_relaxed(&creator.stop, 0);
 	note_clear(&creator.work);
+	note_clear(&creator.pause);
 	return os_thread_start(&creator.thread, creator_main, NULL, 0);
 }
 
 void gort__creator_stop(void)
 {
 	store_release(&creator.stop, 1);
+	note_wake(&creator.pause);
 	note_wake(&creator.work);
 	os_thread_join(&creator.thread);
 }

@@ -63,18 +63,18 @@ rare void gort__wake_p(void)
 	lock_acquire(&sched.lock);
 	/* The creator may take its time, so an M that it makes counts as spinning when it runs; it
 	 * looks around then, for all who found it asked already. */
-	p = load_relaxed(&sched.stopping) || (sched.asked && !sched.idle_m) ? NULL : gort__p_get();
-	m = p ? gort__m_idle_get() : NULL;
-	if (!m) {
-		if (p)
-			gort__creator_ask(p);
+	if (!sched.idle_p || load_relaxed(&sched.stopping) || !(m = gort__m_idle_get())) {
+		if (sched.idle_p && !sched.asked)
+			gort__creator_ask();
 		sub_relaxed(&sched.spinning, 1);
 		lock_release(&sched.lock);
 		return;
 	}
+	p = gort__p_get();
 	gort__m_give(m, p, true);
 	lock_release(&sched.lock);
 	note_wake(&m->wake);
+	sysmon_kick_if_lazy();
 }
 
 /* A P idles while work was queued at a running one. Steps b6 of the header. */
@@ -94,7 +94,7 @@ static void global_append(struct glist *list)
 {
 	lock_acquire(&sched.lock);
 	glist_append(&sched.global, list);
-	store_relaxed(&sched.global_count, sched.global.count);
+	gort__global_count();
 	lock_release(&sched.lock);
 }
 
@@ -150,9 +150,11 @@ static noinline void global_put_one(struct g *g)
 	gort__global_put(&one);
 }
 
-static inline void make_ready(struct m *m, struct g *g)
+static void make_ready(struct m *m, struct g *g)
 {
-	if (likely(m != NULL))
+	if (g_is_bound(g))
+		gort__bound_ready(g);
+	else if (likely(m != NULL))
 		runnext_put(m->p, g);
 	else
 		global_put_one(g);
@@ -160,8 +162,15 @@ static inline void make_ready(struct m *m, struct g *g)
 
 void gort__ready(struct m *m, struct g *g)
 {
-	g_woken(g);
-	make_ready(m, g);
+	g_set_state(g, G_RUNNABLE);
+	if (unlikely(g->waits.bound & (BOUND_BUBBLE | BOUND_THREAD))) {
+		g_counts_in(g);
+		make_ready(m, g);
+	} else if (likely(m != NULL)) {
+		runnext_put(m->p, g);
+	} else {
+		global_put_one(g);
+	}
 }
 
 /* A closed channel, timers: FIFO. What the ring has no room for goes to the global queue as it is:
@@ -243,11 +252,20 @@ noinline void gort__after_switch_slow(struct m *m, enum after_kind kind)
 		break;
 	case AFTER_YIELD:
 		g_set_state(g, G_RUNNABLE);
+		store_relaxed(&m->p->yields, m->p->yields + 1);
+		if (g_is_bound(g)) {
+			gort__bound_ready(g);
+			break;
+		}
 		ring_put(m->p, g);
 		work_queued(m->p, true);
 		break;
 	case AFTER_DEAD:
 		stack_put(m, g);
+		break;
+	case AFTER_TIRED:
+		g_set_state(g, G_RUNNABLE);
+		gort__tired_put(g);
 		break;
 	case AFTER_BUBBLE:
 		after_bubble(m);
@@ -266,44 +284,6 @@ returns_by_jump void gort__park(struct lock *held, enum after_kind after, enum g
 	park(m, m->g, held, after, why);
 }
 
-/* What was spawned goes before the ring: two that yield to each other would keep it waiting. */
-static struct g *pick_for_yield(struct p *p)
-{
-	struct g *g;
-
-	if (deque_len(&p->deque) == 0 || load_relaxed(&p->runnext) || p->ticks == 1 ||
-	    load_relaxed(&p->attention))
-		return pick(p);
-	p->ticks--;
-	g = deque_pop(&p->deque);
-	return g ? g : ring_pop(&p->ring);
-}
-
-static returns_by_jump void yield_to(struct m *m, struct g *g, struct g *next)
-{
-	m->after_g = g;
-	m->after = AFTER_YIELD;
-	switch_away(m, g, next, false);
-}
-
-void gort__yield(struct m *m)
-{
-	struct p *p = m->p;
-	struct g *g = m->g, *next = pick_for_yield(p);
-
-	if (!next && !load_relaxed(&p->attention) && !load_relaxed(&sched.global_count) &&
-	    !p_has_work(p) && (p->ticks || load_relaxed(&p->timers.next) == OS_FOREVER)) {
-		if (p->ticks == 0)
-			p->ticks = TICKS;
-		return; /* nobody else wants to run here */
-	}
-	if (!next) {
-		p->ticks = 0; /* look around: it goes to the back */
-		m->yielded = true;
-	}
-	yield_to(m, g, next);
-}
-
 _Noreturn noinline void gort__g_exit(struct g *g)
 {
 	struct m *m = m_self();
@@ -312,6 +292,8 @@ _Noreturn noinline void gort__g_exit(struct g *g)
 	check_stack(g);
 	store_release(&m->p->ended, m->p->ended + 1); /* meets the acquire in gort_count */
 	g_set_state(g, G_DEAD);
+	if (g_is_bound(g))
+		gort__bound_end(m, g);
 	m->after_g = g;
 	m->after = AFTER_DEAD;
 	if (unlikely(m->cxa != NULL))
@@ -346,6 +328,7 @@ void gort__g_entry(void *arg)
 
 	fiber_arrive(&g->fiber);
 	after_switch_new(m_self());
+	m_leave(m_self());
 	g->fn(g->arg);
 	gort__g_finish(g);
 }
@@ -355,6 +338,7 @@ _Noreturn noinline void gort__stop_here(struct m *m)
 {
 	struct g *g = m->g;
 
+	m->ends = true;
 	fiber_leave(&g->fiber, &m->g0_fiber, true);
 	gort_mcall(&g->sp, m->g0_sp, gort__schedule, m);
 	__builtin_unreachable();
@@ -367,17 +351,23 @@ static struct g *global_take(struct p *p, uint32_t most)
 {
 	struct g *batch[GLOBAL_BATCH];
 	uint32_t n, room = RING_SIZE - (uint32_t)ring_len(&p->ring);
+	struct g *g;
 
 	if (load_relaxed(&sched.global_count) == 0)
 		return NULL;
 	lock_acquire(&sched.lock);
+	if (unlikely(sched.fresh.head || sched.tired.head) &&
+	    (g = gort__bound_take(p, most == 1 && p_has_work(p))) != NULL) {
+		lock_release(&sched.lock);
+		return g;
+	}
 	n = sched.global.count / load_relaxed(&sched.procs) + 1;
 	n = n < most ? n : most;
 	n = n < room ? n : room;
 	n = n < sched.global.count ? n : sched.global.count;
 	for (uint32_t i = 0; i < n; i++)
 		batch[i] = glist_pop(&sched.global);
-	store_relaxed(&sched.global_count, sched.global.count);
+	gort__global_count();
 	lock_release(&sched.lock);
 	for (uint32_t i = 0; i < n; i++) {
 		g_prefetch(batch[i]);
@@ -450,7 +440,7 @@ static struct g *find_local(struct m *m, bool look_around)
 		}
 		if ((g = global_take(p, 1)) != NULL)
 			return g;
-		if (m->yielded && (g = deque_pop(&p->deque)) != NULL) /* as pick_for_yield */
+		if (p->yielded && (g = deque_pop(&p->deque)) != NULL) /* as pick_for_yield */
 			return g;
 		if ((g = ring_pop(&p->ring)) != NULL)
 			return g;
@@ -480,6 +470,7 @@ static struct g *steal(struct m *m, struct p *victim, bool old)
 	}
 	if (g) {
 		store_relaxed(&victim->aged, 0);
+		store_relaxed(&m->p->steals, m->p->steals + 1);
 		m->stole_at = os_now();
 	}
 	return g;
@@ -609,6 +600,7 @@ static int64_t poll_begin(struct m *m, bool *kick)
 	}
 	sched.poller = m;
 	sched.poll_until = next;
+	sched.polls++;
 	return next;
 }
 
@@ -658,6 +650,8 @@ static bool sleep_without_p(struct m *m)
 		if (m->idle) {
 			gort__m_idle_remove(m);
 			m->next_p = gort__p_get();
+			if (m->next_p)
+				store_release(&m->next_p->m, m);
 		} else { /* somebody has taken it off the list, and may yet have to wake it */
 			lock_release(&sched.lock);
 			note_sleep(&m->wake, OS_FOREVER);
@@ -666,13 +660,20 @@ static bool sleep_without_p(struct m *m)
 		if (m->next_p || load_relaxed(&sched.stopping))
 			break;
 	}
-	m->p = m->next_p;
-	if (m->p)
-		store_release(&m->p->m, m);
 	lock_release(&sched.lock);
+	if (m->next_p)
+		gort__m_take(m, m->next_p);
+	coarse_set(os_now()); /* sysmon may have slept as well */
 	if (kick)
 		gort__sysmon_kick();
+	sysmon_kick_if_lazy();
 	return !load_relaxed(&sched.stopping);
+}
+
+/* Under sched.lock. */
+static bool some_global(void)
+{
+	return sched.global.count || gort__bound_some();
 }
 
 /* The next goroutine; blocks until there is one. NULL: the M must end. */
@@ -703,28 +704,37 @@ static struct g *find_runnable(struct m *m)
 				return g;
 			if (load_relaxed(&p->attention))
 				continue;
-		} else if (p) {
+		} else {
 			spinning_end(m, false);
-			gort__p_retire(m);
+			if (p)
+				gort__p_drain(p);
 		}
-		if (m->p)
-			gort__stack_idle(m->p);
+		if (p)
+			gort__stack_idle(p);
+		p = gort__m_drop(m);
 		lock_acquire(&sched.lock);
 		if (load_relaxed(&sched.stopping)) {
 			lock_release(&sched.lock);
 			return NULL;
 		}
+		if (p && p->id >= load_relaxed(&sched.procs)) {
+			gort__p_put(p);
+			p = NULL;
+		}
 		/* Its P was retired; whoever filled the queue meanwhile saw it spin, and relies
 		 * on it. */
-		if (!m->p && sched.global.count && (m->p = gort__p_get()) != NULL)
-			store_release(&m->p->m, m);
-		if (m->p && sched.global.count) {
+		if (!p && some_global() && (p = gort__p_get()) != NULL)
+			store_release(&p->m, m);
+		if (p && some_global()) {
 			lock_release(&sched.lock);
+			gort__m_take(m, p);
+			m->spinning = true; /* it calls the next, if there is more */
+			add_seq(&sched.spinning, 1);
+			sysmon_kick_if_lazy();
 			continue;
 		}
-		if (m->p)
-			gort__p_put(m->p); /* b7 */
-		m->p = NULL;
+		if (p)
+			gort__p_put(p); /* b7 */
 		if (!sleep_without_p(m))
 			return NULL;
 	}
@@ -733,14 +743,27 @@ static struct g *find_runnable(struct m *m)
 /* The next goroutine, made the running one. In a frame of its own: see gort__schedule. */
 static noinline struct g *choose(struct m *m)
 {
-	struct g *g;
+	struct g *g = m->g;
 
 	store_relaxed(&m->g, NULL);
 	after_switch(m, false);
-	g = find_runnable(m);
-	m->yielded = false;
-	if (g)
+	if (unlikely(m->ends)) {
+		gort__stack_left(g);
+		return NULL;
+	}
+	if (unlikely(load_relaxed(&m->repair))) {
+		store_relaxed(&m->repair, false);
+		os_preempt_repair();
+	}
+	if (unlikely(m->locked || m->dedicated))
+		g = gort__bound_next(m);
+	else
+		while ((g = find_runnable(m)) != NULL && g->thread)
+			gort__bound_go_on(m, g);
+	if (g) {
+		m->p->yielded = m->p->served_tired = m->p->others_turn = false;
 		become(m, g);
+	}
 	return g;
 }
 

@@ -2,8 +2,8 @@
  * procs.c - the Ps: made, idle, retired when GOMAXPROCS shrinks, taken up again when it grows.
  *
  * A P, once made, lives until the runtime ends (all_p never shrinks), so whoever looks at all of
- * them needs no lock. Ps with id < procs are in use: each is held by an M (p->m), idle (in the
- * list), or on its way to an M. The others are retired: held by nobody, their queues empty, their
+ * them needs no lock. Ps with id < procs are in use: each is held by an M (p->m), on its way from one
+ * to another (handoff.c), or idle (in the list). The others are retired: held by nobody, their queues empty, their
  * timers soon another's (timers.c, d1-d6). A P above the limit that still runs a goroutine is
  * retired by its M, when that comes to g0 next.
  *
@@ -42,24 +42,29 @@ void gort__p_put(struct p *p)
 	store_relaxed(&sched.idle_ps, sched.idle_ps + 1);
 }
 
-/* On g0. Everything that p holds goes where others find it. */
-void gort__p_retire(struct m *m)
+/* By who alone has p. */
+void gort__p_empty(struct p *p, struct glist *into)
 {
-	struct p *p = m->p;
-	struct glist list = { 0 };
 	struct g *g;
 
 	if ((g = swap_acquire(&p->runnext, NULL)) != NULL)
-		glist_push(&list, g);
+		glist_push(into, g);
+	while (p->yielded && (g = deque_pop_oldest(&p->deque)) != NULL)
+		glist_push(into, g); /* before the one that yielded, which is in the ring */
 	while ((g = ring_pop(&p->ring)) != NULL || (g = deque_pop_oldest(&p->deque)) != NULL)
-		glist_push(&list, g);
+		glist_push(into, g);
+	p->yielded = false;
+}
+
+/* Everything that p holds goes where others find it. */
+void gort__p_drain(struct p *p)
+{
+	struct glist list = { 0 };
+
+	gort__p_empty(p, &list);
 	gort__stack_flush(p);
 	mem_cache_flush(&p->cache);
 	gort__global_put(&list);
-	lock_acquire(&sched.lock);
-	gort__p_put(p);
-	m->p = NULL;
-	lock_release(&sched.lock);
 }
 
 static struct p *p_new(uint32_t id)
@@ -107,7 +112,7 @@ static void rebuild_idle(uint32_t before, uint32_t n)
 	}
 	for (uint32_t i = before; i < n; i++) {
 		p = load_relaxed(&sched.all_p[i]);
-		if (!load_relaxed(&p->m) && !p->idle && !p->on_its_way)
+		if (!load_relaxed(&p->m) && !p->idle)
 			gort__p_put(p);
 	}
 }
@@ -158,11 +163,11 @@ int gort__procs_set(uint32_t n)
 }
 
 /* Nothing of the runtime runs any more. */
-void gort__procs_free(void)
+void gort__procs_free(bool stragglers)
 {
 	uint32_t n = load_relaxed(&sched.p_count);
 
-	gort__bubbles_end(false);
+	gort__bubbles_end(stragglers);
 	for (uint32_t i = 0; i < n; i++) {
 		struct p *p = load_relaxed(&sched.all_p[i]);
 

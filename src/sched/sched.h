@@ -130,7 +130,8 @@ enum {
 	BOUND_WAITS = 3,    /* either: a wait may be ended from outside */
 	BOUND_CTX = 4,      /* it has a context other than the background */
 	BOUND_BUBBLE = 8,   /* it is in a bubble; fixed for one life */
-	BOUND_KEPT = BOUND_DEADLINE | BOUND_BUBBLE, /* whatever its context */
+	BOUND_THREAD = 16,  /* only g->thread may run it: bound.c */
+	BOUND_KEPT = BOUND_DEADLINE | BOUND_BUBBLE | BOUND_THREAD, /* whatever its context */
 };
 
 /* What ends with a context: see ctx.c. */
@@ -167,14 +168,21 @@ struct g {
 	bool excepting;         /* owner: exceptions has some */
 	struct waits waits;     /* see park.h */
 	struct waiter *waiting; /* owner: the nodes it waits by, for withdrawal at the end */
-	size_t waiting_count;   /* beyond WAITING_FEW they lie in memory of gort's allocator */
+	uint32_t waiting_count; /* beyond WAITING_FEW they lie in memory of gort's allocator */
+	uint32_t since;         /* atomic, by owner: sched.coarse when it began to wait */
 	gort_func fn;           /* owner */
 	void *arg;
 	/* What its start and end touch as well. */
-	uint64_t id;                   /* fixed for one life */
-	struct gort_task *task;        /* owner: NULL but for spawned ones */
-	struct local local;            /* owner */
-	struct under under;            /* owner */
+	uint64_t id;            /* fixed for one life */
+	struct gort_task *task; /* owner: NULL but for spawned ones */
+	void *spawned_at;       /* fixed once started: who called gort_go or the like, or NULL */
+	struct m *thread;       /* owner, sched while queued: the M that it is bound to, or NULL */
+	uint32_t thread_locks;  /* owner: depth of gort_lock_thread */
+	uint32_t preempt_off;   /* owner: depth of gort_preempt_off; PREEMPT_NEVER: for good */
+	bool switches;          /* fixed for one life: it gives way by leaving its stack */
+	int64_t burnt;          /* owner: of its slice, till it was last preempted */
+	struct local local;     /* owner */
+	struct under under;     /* owner */
 	struct cxa_globals exceptions; /* owner: while it does not run */
 	size_t stack_size;             /* fixed: usable bytes */
 	bool named;                    /* owner: name is set */
@@ -214,6 +222,13 @@ static inline const char *g_label(const struct g *g, char label[LABEL_SIZE])
 
 #include "sched/glist.h"
 
+/* Gs that the scheduler picks up on g0 only: bound ones, and those that were preempted. Linked by
+ * next. Under sched.lock. See bound.c. */
+struct blist {
+	struct g *head, *tail;
+	uint32_t count;
+};
+
 /* What whoever runs next on the M does first. */
 enum after_kind {
 	AFTER_NOTHING,
@@ -222,13 +237,28 @@ enum after_kind {
 	AFTER_PARK,
 	AFTER_YIELD,
 	AFTER_DEAD,
+	AFTER_TIRED,
 	AFTER_BUBBLE /* UNLOCK, LIGHT or PARK (after_inner), then more */
 };
 
+/* Why an M that runs user code has no P. */
+enum m_away { AWAY_NO, AWAY_BLOCKING, AWAY_RETAKEN };
+
+enum { ASK_PREEMPT = 1, ASK_STOP = 2 };
+
+/* Why a goroutine is to give way: it has had a part of a slice while others had none yet; a slice;
+ * many. */
+#define PREEMPT_NEVER (UINT32_C(1) << 31)
+enum { PREEMPT_NO, PREEMPT_EARLY, PREEMPT_SLICE, PREEMPT_LONG };
+
 struct m {
+	/* atomic, written by owner: see handoff.c */
+	uint32_t in_rt;   /* it is in gort, not in user code */
+	uint32_t asks;    /* atomic: ASK_*, looked at when it leaves gort */
+	struct p *handle; /* atomic: p, or NULL where others have taken it, or look at it */
 	/* owner */
 	struct g *g;             /* atomic, written by owner: the G that runs on it; NULL on g0 */
-	struct p *p;             /* the P it holds, or NULL */
+	struct p *p;             /* in gort: the P it holds, or NULL */
 	struct cxa_globals *cxa; /* fixed: the thread's; NULL: no C++ */
 	enum after_kind after;
 	struct g *after_g;
@@ -238,22 +268,39 @@ struct m {
 	void *g0_sp;      /* g0's stack from here down is free; resuming it ends the M */
 	bool spinning;    /* counted in sched.spinning */
 	bool called;      /* woken to look for work */
-	bool yielded;     /* g0 was entered by gort_yield */
 	bool by_timer;    /* what it found last, timers had just woken */
 	int64_t stole_at; /* when it last stole something; 0: not since it last looked */
 	uint32_t random;
 	struct fiber g0_fiber;
-	/* sched; who takes it off the idle list sets next_p, then wakes it */
+	/* bound.c. owner */
+	struct g *locked; /* it runs this one only */
+	bool dedicated;   /* it runs nothing any more, and waits for the end */
+	bool ends;        /* its goroutine has met the end */
+	/* sched; who takes it off the idle list, or ends its waiting, sets next_p, then wakes it */
 	struct p *next_p;
-	struct m *idle_next;
-	bool idle; /* in the list */
+	struct m *idle_next; /* also: the next one to wake */
+	bool idle;           /* in the list */
+	bool waits;          /* for a P, to go on with the one G that is bound to it */
 	struct note wake;
-	/* atomic: someone wants this M to look up: the runtime stops */
-	uint32_t stop;
-	struct m *all_next; /* sched */
-	os_thread thread;
-	bool own_thread; /* fixed: false for the thread that called gort_run */
-	uint32_t ended;  /* atomic: it will touch nothing of the runtime again but itself */
+	/* preempt.c, retake.c */
+	uint32_t preempt;       /* atomic: sysmon has sent a signal: PREEMPT_* */
+	uint64_t preempt_picks; /* atomic: for what it saw there */
+	uint32_t preempt_how;   /* atomic, written by owner: what came last */
+	int64_t preempt_burnt;  /* atomic: what the goroutine had burnt */
+	uint32_t away; /* atomic: enum m_away; written by the owner, or with the P in transition */
+	uint32_t libc_tries; /* owner, in the handler */
+	bool switching;      /* owner: the second signal is on its way */
+	bool repair;         /* atomic: SIGURG is not answered: see to that, on g0 */
+	struct {
+		int64_t cpu, at;
+	} seen_away;         /* sysmon: its clock, while it was away, and when */
+	struct m *all_next;  /* sched */
+	uint32_t retired_at; /* sched: sched.looks then */
+	os_thread thread;    /* owner: once it runs */
+	int32_t tid;         /* atomic, by owner: 0 until it runs */
+	bool own_thread;     /* fixed: false for the thread that called gort_run */
+	bool left;           /* atomic: the runtime has ended without it */
+	uint32_t ended;      /* atomic: it will touch nothing of the runtime again but itself */
 	struct os_altstack altstack;
 	bool has_altstack;
 };
@@ -325,14 +372,19 @@ struct p {
 	/* owner, but for runnext and attention */
 	struct g *runnext;   /* atomic: the G woken last; owner puts, owner or thief takes */
 	uint32_t ticks;      /* picks left until it looks around */
+	bool yielded;        /* its last one went to g0 by gort_yield */
 	uint32_t attention;  /* atomic: sysmon or a stop want the owner on g0 */
 	uint32_t free_count; /* of free_gs */
 	uint32_t eager;      /* atomic: its runnext aged twice running: wakes call a P at once */
-	uint32_t picks;      /* atomic, written by owner: Gs run, for sysmon */
+	uint64_t picks;      /* atomic, written by owner: Gs run, for sysmon and statistics */
 	uint64_t next_id, end_id;
-	uint64_t created, ended; /* atomic, written by owner */
+	uint64_t created, ended;              /* atomic, written by owner */
+	uint64_t preemptions, yields, steals; /* the same */
 	uint32_t id;
 	uint32_t serve_oldest;     /* atomic: sysmon saw the deque's oldest wait for a slice */
+	uint32_t serve_tired;      /* atomic: it is the turn of one that was preempted */
+	bool served_tired;         /* owner: that was the last turn */
+	bool others_turn, skipped; /* owner: see gort__bound_take */
 	struct g *free_gs[P_FREE]; /* warm goroutines of the default size, the warmest last */
 	aligned_line struct mem_cache cache;
 	aligned_line struct ring ring; /* woken goroutines, FIFO */
@@ -342,17 +394,23 @@ struct p {
 	/* What sysmon saw at its last look. sysmon */
 	aligned_line struct {
 		struct g *runnext;
-		uint32_t picks, head, aged_runs;
-		bool ring, deque, counted, served;
+		uint64_t picks;
+		uint32_t head, aged_runs;
+		bool ring, deque, counted, served, moved;
 		uint64_t top;
-		int64_t top_since;
+		int64_t top_since, head_since;
+		struct m *m;   /* who ran it, ... */
+		int64_t since; /* ... since when it runs one goroutine, ... */
+		int64_t cpu;   /* ... its thread's clock at the last look, or -1, ... */
+		int64_t burnt; /* ... and what that has gone on by since */
+		int64_t still_since, tired_since;
+		uint32_t tries;
 	} seen;
 	uint32_t aged; /* atomic: sysmon found its work old: thieves need not wait */
 	/* sched */
 	struct p *idle_next;
-	bool idle;       /* in the list */
-	bool on_its_way; /* waits for the creator */
-	struct m *m;     /* atomic, written under sched.lock, release: who holds it; NULL if idle */
+	bool idle;   /* in the list */
+	struct m *m; /* atomic, written under sched.lock, release: who holds it; NULL if idle */
 };
 
 struct sched {
@@ -366,34 +424,66 @@ struct sched {
 	uint32_t global_count; /* written under lock */
 	uint32_t stranded;     /* retired Ps may have timers */
 	uint32_t life;         /* the runtime's, counted from 1; changes while it is down */
+	uint32_t coarse;       /* the time, in COARSE_TICKs; for ages */
 	/* sched */
 	aligned_line struct lock lock;
 	struct glist global;
+	struct blist fresh; /* bound ones that were woken, or came back from a blocking call */
+	struct blist tired; /* those that were preempted */
+	uint32_t turn;      /* global's or fresh's */
+	uint32_t
+		stopped; /* atomic: threads that wait in a signal handler, or on the way out of gort */
+	uint32_t threads;     /* Ms with a thread */
+	uint32_t away;        /* atomic: Ms in user code without a P */
+	uint32_t left_behind; /* atomic: threads of earlier runtimes that still live */
+	uint32_t looks;       /* atomic: of sysmon */
+	uint64_t retakes;     /* sysmon */
+	uint64_t polls;       /* sleeps of a poller */
+	uint64_t gives; /* Ps given to Ms that wait for one: picks, but no switches of an M's */
 	struct p *idle_p;
 	struct m *idle_m;
 	struct m *poller; /* the idle M that sleeps until the earliest timer */
 	int64_t poll_until;
 	struct m *all_m;
-	struct p *wants_m[MAX_PROCS]; /* Ps for which the creator must make an M */
-	uint32_t wants_count;
-	uint32_t asked; /* Ps left to the creator, for which no M is made yet */
+	struct m *free_m; /* of threads that have ended */
+	uint32_t asked;   /* Ms that the creator is to make, or that do not run yet */
+	uint32_t to_make; /* of these, those that the creator has not seen to */
 	/* fixed while the runtime runs */
 	struct p *all_p
 		[MAX_PROCS]; /* atomic pointers: filled under lock, never emptied until the end */
 	uint32_t p_count;    /* atomic: entries of all_p */
 	uint32_t procs;      /* atomic: GOMAXPROCS; written under lock */
 	size_t stack_size;
+	uint32_t max_threads;
+	int64_t slice;  /* OS_FOREVER: no preemption */
+	bool deadlocks; /* are looked for: it was started by gort_run */
+	int64_t trace;  /* between two lines of GORT_DEBUG=sched; OS_FOREVER: none */
+	bool deadlock_returns;
 	void (*on_panic)(const char *, uint64_t);
 	sigset_t signal_mask; /* the program's; each M's */
 	/* atomic */
 	uint64_t next_id;
 	uint64_t guest_created;
-	uint32_t guests;  /* guests between rt_enter and rt_leave */
-	uint32_t closing; /* guests wait: goroutines are being freed */
+	uint32_t guests;   /* guests between rt_enter and rt_leave */
+	uint32_t closing;  /* guests wait: goroutines are being freed */
+	uint32_t dumpers;  /* reports under way: what they may look at stays mapped */
+	uint32_t no_dumps; /* the end frees that; none begins */
 	uint32_t running;
 };
 
 extern hidden_data struct sched gort__sched;
+
+/* A clock for what may not take the time to read one: as old as sysmon's last look, or as the last
+ * wake of an M. Written only where it moves, since every wait reads the line. */
+#define COARSE_TICK (INT64_C(1) << 23) /* 8.4 ms: it wraps after a year */
+
+static inline void coarse_set(int64_t now)
+{
+	uint32_t ticks = (uint32_t)(now / COARSE_TICK);
+
+	if (load_relaxed(&gort__sched.coarse) != ticks)
+		store_relaxed(&gort__sched.coarse, ticks);
+}
 
 /* ---- who am I. Re-read after every switch: arch_self cannot be cached. */
 static inline struct m *m_self(void)
@@ -401,30 +491,7 @@ static inline struct m *m_self(void)
 	return arch_self();
 }
 
-/* ---- entering and leaving gort. Every public function that touches an object shared with other
- * goroutines stands between the two; what is passed to leave is what enter gave. Here a goroutine
- * learns that the runtime stops; here guests are counted, so that the runtime's end can wait until
- * none of them is about to wake a goroutine that will be freed. NULL: a guest. */
-void gort__stop_here(struct m *m) __attribute__((noreturn));
-void gort__guest_enter(void);
-void gort__guest_leave(void);
-
-static inline struct m *rt_enter(void)
-{
-	struct m *m = m_self();
-
-	if (unlikely(!m))
-		gort__guest_enter();
-	else if (unlikely(load_relaxed(&m->stop)))
-		gort__stop_here(m);
-	return m;
-}
-
-static inline void rt_leave(struct m *m)
-{
-	if (unlikely(!m))
-		gort__guest_leave();
-}
+#include "sched/enter.h"
 
 /* Xorshift: cheap, and good enough to spread and to choose by. */
 static inline uint32_t m_random(struct m *m)
@@ -438,6 +505,7 @@ static inline uint32_t m_random(struct m *m)
 /* The caches of whoever calls: NULL for guests. */
 static inline struct mem_cache *cache_of(struct m *m)
 {
+	must_checked(!m || load_relaxed(&m->in_rt));
 	return m ? &m->p->cache : NULL;
 }
 
@@ -500,6 +568,14 @@ static inline void g_counts_in(struct g *g)
 		gort__bubble_in(g);
 }
 
+void gort__bound_ready(struct g *g); /* bound.c: a woken one */
+
+/* It may not stand in a P's own queues. */
+static inline bool g_is_bound(const struct g *g)
+{
+	return unlikely(g->waits.bound & BOUND_THREAD);
+}
+
 /* A goroutine that waits is. */
 static inline void g_woken(struct g *g)
 {
@@ -511,7 +587,10 @@ static inline void g_woken(struct g *g)
 static inline void glist_push_woken(struct glist *l, struct g *g)
 {
 	g_woken(g);
-	glist_push(l, g);
+	if (g_is_bound(g))
+		gort__bound_ready(g);
+	else
+		glist_push(l, g);
 }
 
 static inline void glist_push_new(struct glist *l, struct g *g)
@@ -531,6 +610,7 @@ void gort__ready_list(struct m *m, struct glist *list); /* many, RUNNABLE alread
 void gort__global_put(struct glist *list);              /* the same, for any P */
 void gort__park(struct lock *held, enum after_kind after, enum g_why why);
 void gort__yield(struct m *m);
+void gort__yield_and_leave(struct m *m); /* and out of gort */
 void gort__wake_p(void);
 
 /* True if p holds work that a thief could take. */
@@ -547,28 +627,35 @@ void gort__g_unmake(struct m *m, struct g *g); /* a new one that was never queue
 _Noreturn void gort__g_finish(
 	struct g *g); /* the end of the running goroutine: defers, task, exit */
 void gort__g_name(struct g *g, const char *name);
+uint64_t gort__g_count(uint64_t *created); /* how many there are; the Ps must stay */
 bool gort__running(void); /* between rt_enter and rt_leave: goroutines can be made */
 
 /* ---- m.c */
 struct m *gort__m_new(bool own_thread);
 void gort__m_free(struct m *m);
 void gort__m_run(struct m *m); /* on the M's own thread, with a P or none; returns when it ends */
+void gort__m_retire(struct m *m); /* its thread ends while the runtime runs: the last touch of m */
 /* Under sched.lock. */
 struct m *gort__m_idle_get(void);
 void gort__m_idle_put(struct m *m);
 void gort__m_idle_remove(struct m *m);
 void gort__m_give(struct m *m, struct p *p, bool spinning);
-void gort__creator_ask(struct p *p); /* p gets an M soon, which counts as spinning already */
+void gort__creator_ask(void);     /* one more, which takes an idle P, if there is one, and looks */
+bool gort__spare_to_be_had(void); /* an M for a P, now or soon */
 int gort__creator_start(void);
 void gort__creator_stop(void);
-int gort__m_thread(struct p *p, bool spinning); /* may lock in libc. -ENOMEM, -EAGAIN */
+int gort__m_thread(struct p *p, bool called); /* may lock in libc. -ENOMEM, -EAGAIN */
+
+#include "sched/handoff.h"
 
 /* ---- procs.c. get, put under sched.lock */
-struct p *gort__p_get(void);      /* an idle P, or NULL */
-void gort__p_put(struct p *p);    /* its queues are empty */
-void gort__p_retire(struct m *m); /* m gives up a P beyond GOMAXPROCS, with all that is in it */
+struct p *gort__p_get(void); /* an idle P, or NULL */
+void gort__p_put(struct p *p);
+void gort__p_empty(struct p *p, struct glist *into); /* its queues */
+void gort__p_drain(struct p *p); /* one that the caller alone has: all that is in it, elsewhere */
+void gort__global_count(void);   /* under sched.lock: one of the queues has changed */
 int gort__procs_set(uint32_t n);
-void gort__procs_free(void);
+void gort__procs_free(bool stragglers); /* threads are left behind, without Ps */
 
 /* ---- timers.c: heaps of embedded nodes, see there */
 int gort__timer_add(struct m *m, struct timer *t); /* a deadline, into m's P's heap. -ENOMEM */
@@ -612,6 +699,15 @@ static inline struct p *timers_keeper(struct p *p)
 int gort__sysmon_start(void);
 void gort__sysmon_stop(void);
 void gort__sysmon_kick(void); /* wake it if it is lazy */
+/* A P has begun to run, or to idle: it must look more often. */
+static inline void sysmon_kick_if_lazy(void)
+{
+	if (load_relaxed(&gort__sched.lazy))
+		gort__sysmon_kick();
+}
+
+/* ---- debug/stats.c: a line of GORT_DEBUG=sched. since: the runtime's start. */
+void gort__trace(int64_t since);
 
 /* ---- local.c: defers, tries, panics, goroutine-local values */
 struct defer {
@@ -653,12 +749,17 @@ static inline bool gort__may_start(struct m *m)
 {
 	return !m || likely(!m->g->task) || gort__task_own_ctx(m, m->g);
 }
-void gort__task_end(struct gort_task *t, int err);
+void gort__task_end(struct m *m, struct gort_task *t, int err);
 void gort__task_drop(struct gort_task *t);
 
 /* ---- init.c */
+void gort__main_deadlocked(void);                                /* the same, with -EDEADLK */
 void gort__main_ended(struct g *g);                              /* stop the runtime */
 void gort__m_ended(struct m *m);                                 /* the last act of an M's thread */
 _Noreturn void gort__misuse(const char *call, const char *what); /* the caller's bug; names the G */
+bool gort__down(void); /* no runtime, nor anything of one; asked by the only thread there is */
+
+/* ---- fork.c */
+int gort__fork_watch(void); /* at each start. May lock in libc. -ENOMEM */
 
 #endif

@@ -49,7 +49,8 @@
 _Static_assert(sizeof(struct g) <= 1024, "a G must leave room for frames in its page");
 
 struct chunk {
-	struct chunk *next;
+	struct chunk *next; /* atomic, as pool's chunks: gort__stacks_peek */
+	struct chunk *gone; /* dropped, but not unmapped yet */
 	char *base;
 	size_t stride;
 	uint32_t slots, committed, carved, cold_count;
@@ -66,10 +67,14 @@ static struct pool {
 	uint32_t least;       /* fewest warm ones since the last count */
 	uint32_t to_trim;     /* what the last count found, less what was trimmed or needed since */
 	uint32_t demand; /* atomic, written under the lock: cold ones taken; halved by prepare */
-	struct chunk *chunks;
+	struct chunk *chunks; /* atomic, written under the lock */
+	struct chunk *gone;
 	uint32_t chunk_slots; /* of the next chunk */
 	uint32_t cold_count;
 } pools[CLASSES];
+
+static struct chunk
+	*left_chunks; /* with threads that were left behind; freed later; by who starts and ends */
 
 static uint32_t class_of(size_t size)
 {
@@ -132,7 +137,7 @@ static struct chunk *chunk_new(struct pool *pool, uint32_t class)
 	c->stride = stride;
 	c->class = class;
 	c->next = pool->chunks;
-	pool->chunks = c;
+	store_release(&pool->chunks, c); /* meets the load in gort__stacks_peek */
 	pool->chunk_slots = slots * 2 < CHUNK_MAX ? slots * 2 : CHUNK_MAX;
 	return c;
 }
@@ -302,7 +307,21 @@ static void chunk_free(struct chunk *c)
 	mem_free(NULL, c, chunk_meta(c->slots));
 }
 
-/* Under the pool's lock: c is cold throughout. */
+/* What was dropped while a report may have been looking at it. */
+static void free_gone(struct pool *pool)
+{
+	struct chunk *c;
+
+	if (load_seq(&gort__sched.dumpers))
+		return; /* next time */
+	while ((c = pool->gone) != NULL) {
+		pool->gone = c->gone;
+		chunk_free(c);
+	}
+}
+
+/* Under the pool's lock: c is cold throughout. Out of the list first, then a look whether any report
+ * is under way: one that begins later does not find c (gort__stacks_peek counts itself first). */
 static void chunk_drop(struct pool *pool, struct chunk *c)
 {
 	struct chunk **link = &pool->chunks;
@@ -311,9 +330,11 @@ static void chunk_drop(struct pool *pool, struct chunk *c)
 		return; /* the last one stays */
 	while (*link != c)
 		link = &(*link)->next;
-	*link = c->next;
+	store_seq(link, c->next);
 	pool->cold_count -= c->cold_count;
-	chunk_free(c);
+	c->gone = pool->gone;
+	pool->gone = c;
+	free_gone(pool);
 }
 
 static void make_cold(struct pool *pool, struct g *g)
@@ -468,22 +489,79 @@ void gort__stacks_each(void (*fn)(struct g *g))
 					fn(slot_g(c, i));
 }
 
-static bool chunk_kept(struct chunk *c, bool (*keep)(struct g *g))
+/* Slots that are being carved, and cold ones, read as zero: FREE. The bitmap saves the reading. */
+racy static bool may_be_alive(const struct chunk *c, uint32_t i, const struct g *g)
+{
+	return i < c->carved && !(c->cold[i / 64] & UINT64_C(1) << i % 64) &&
+		load_acquire(&g->state) != G_FREE;
+}
+
+void gort__stacks_peek(void (*fn)(void *arg, struct g *g, char *low), void *arg)
+{
+	for (struct pool *pool = pools; pool < pools + CLASSES; pool++)
+		for (struct chunk *c = load_seq(&pool->chunks); c; c = load_seq(&c->next))
+			for (uint32_t i = 0; i < c->slots; i++)
+				if (may_be_alive(c, i, slot_g(c, i)))
+					fn(arg, slot_g(c, i),
+					   c->base + i * c->stride + STACK_GUARD);
+}
+
+/* Those being carved count as in use, for a moment. */
+racy void gort__stacks_size(uint64_t *reserved, uint64_t *resident)
+{
+	*reserved = *resident = 0;
+	for (struct pool *pool = pools; pool < pools + CLASSES; pool++)
+		for (struct chunk *c = load_seq(&pool->chunks); c; c = load_seq(&c->next)) {
+			uint32_t carved = c->carved, cold = c->cold_count;
+
+			*reserved += c->slots * c->stride;
+			*resident += (carved > cold ? carved - cold : 0) *
+				(c->stride - align_up(STACK_GUARD, os_page_size()));
+		}
+}
+
+static bool one_runs(struct chunk *c)
 {
 	for (uint32_t i = 0; i < c->carved; i++)
-		if (!is_cold(c, i) && keep(slot_g(c, i)))
+		if (!is_cold(c, i) && load_acquire(&slot_g(c, i)->state) == G_RUNNING)
 			return true;
 	return false;
 }
 
-void gort__stacks_free(bool (*keep)(struct g *g))
+static void free_left(void)
 {
+	struct chunk **link = &left_chunks, *c;
+
+	while ((c = *link) != NULL) {
+		if (one_runs(c)) {
+			link = &c->next;
+			continue;
+		}
+		*link = c->next;
+		chunk_free(c);
+	}
+}
+
+/* g's thread, left behind, is on its own stack again. */
+void gort__stack_left(struct g *g)
+{
+	store_release(&g->state, (uint32_t)G_DEAD); /* meets the acquire in one_runs */
+}
+
+void gort__stacks_free(bool keep_running)
+{
+	free_left();
 	for (struct pool *pool = pools; pool < pools + CLASSES; pool++) {
 		for (struct chunk *c = pool->chunks, *next; c; c = next) {
 			next = c->next;
-			if (!chunk_kept(c, keep))
+			if (!keep_running || !one_runs(c)) {
 				chunk_free(c);
+			} else {
+				c->next = left_chunks;
+				left_chunks = c;
+			}
 		}
+		free_gone(pool);
 		if (pool->room)
 			mem_free(NULL, pool->warm, pool->room * sizeof *pool->warm);
 		memset(pool, 0, sizeof *pool);

@@ -28,8 +28,32 @@ uint32_t gort__stacks_trim(uint32_t most, bool count);
 
 /* For each goroutine that exists and is not FREE. Nothing else runs. */
 void gort__stacks_each(void (*fn)(struct g *g));
-/* Unmap everything but the chunks of those for which keep is true (they are left for good). */
-void gort__stacks_free(bool (*keep)(struct g *g));
+/* Reports look while all else runs: chunks, Ms and Ps stay mapped until peek_end. False: there is no
+ * runtime, or it ends. Signal handlers. */
+static inline bool peek_begin(void)
+{
+	add_seq(&gort__sched.dumpers, 1); /* meets the loads in init.c and stack.c */
+	if (load_seq(&gort__sched.running) && !load_seq(&gort__sched.no_dumps))
+		return true;
+	sub_release(&gort__sched.dumpers, 1);
+	return false;
+}
+
+static inline void peek_end(void)
+{
+	sub_release(&gort__sched.dumpers, 1);
+}
+
+/* For each that is not FREE while all else runs, without a lock, also in signal handlers; low: of its
+ * stack. What fn reads may change meanwhile; it stays mapped while sched.dumpers counts the caller. */
+void gort__stacks_peek(void (*fn)(void *arg, struct g *g, char *low), void *arg);
+/* Under the same: address space reserved for stacks, and of that what is neither untouched nor given
+ * back: at most so much is resident. */
+void gort__stacks_size(uint64_t *reserved, uint64_t *resident);
+/* Unmap everything, but for the chunks in which one is RUNNING, if keep_running: they go at a later
+ * call, when that has been left (gort__stack_left). */
+void gort__stacks_free(bool keep_running);
+void gort__stack_left(struct g *g);
 
 /* The end of a goroutine that has left its stack. m NULL: a guest. */
 static inline void stack_put(struct m *m, struct g *g)

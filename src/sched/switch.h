@@ -46,7 +46,7 @@ static inline struct g *runnext_take(struct p *p)
 }
 
 /* The next of this P's own. NULL: go to g0 (proc.c, "Direct path"). */
-static inline struct g *pick(struct p *p)
+static inlined struct g *pick(struct p *p)
 {
 	struct g *g;
 
@@ -94,7 +94,7 @@ static inlined void after_switch(struct m *m, bool light)
 		gort__after_switch_slow(m, kind);
 }
 
-static inline void become(struct m *m, struct g *g)
+static inlined void become(struct m *m, struct g *g)
 {
 	struct p *p = m->p;
 
@@ -111,8 +111,8 @@ static inline void check_stack(struct g *g)
 }
 
 /* From the running g to next, or to g0 if next is NULL. Returns when g is resumed, maybe on
- * another M. m->after is set. */
-static inlined void switch_away(struct m *m, struct g *g, struct g *next, bool light)
+ * another M: which. m->after is set. */
+static inlined struct m *switch_away(struct m *m, struct g *g, struct g *next, bool light)
 {
 	check_stack(g);
 	if (unlikely(m->cxa != NULL))
@@ -130,23 +130,29 @@ static inlined void switch_away(struct m *m, struct g *g, struct g *next, bool l
 	if (unlikely(g->excepting))
 		*m->cxa = g->exceptions;
 	after_switch(m, light);
+	return m;
 }
 
 /* held: released once the stack is left; may be NULL. after: UNLOCK, LIGHT or PARK. */
-static inlined void park(struct m *m, struct g *g, struct lock *held, enum after_kind after,
-			 enum g_why why)
+static inlined struct m *park(struct m *m, struct g *g, struct lock *held, enum after_kind after,
+			      enum g_why why)
 {
 	bool light = after == AFTER_LIGHT;
 
 	must_checked(m->after == AFTER_NOTHING);
 	store_relaxed(&g->why, (uint16_t)why);
+	store_relaxed(&g->since, load_relaxed(&gort__sched.coarse));
 	g_set_state(g, G_WAITING);
 	m->after_g = g;
 	m->after_lock = held;
-	if (unlikely(g->waits.bound & BOUND_BUBBLE))
-		after = gort__bubble_park(m, g, after, why);
+	if (unlikely(g->waits.bound & (BOUND_BUBBLE | BOUND_THREAD))) {
+		if (g->waits.bound & BOUND_THREAD)
+			gort__bound_parks(m, g);
+		if (g->waits.bound & BOUND_BUBBLE)
+			after = gort__bubble_park(m, g, after, why);
+	}
 	m->after = after;
-	switch_away(m, g, pick(m->p), light);
+	return switch_away(m, g, pick(m->p), light);
 }
 
 /* park.h, steps 3 and 4. 0, or how the context has ended. */
@@ -164,18 +170,22 @@ static inline bool waits_lightly(const struct m *m)
 	return unlikely(m->g->waits.bound & BOUND_WAITS);
 }
 
-/* gort__wait of a goroutine without a deadline. light: its wait may be ended from outside. A
+/* gort__wait of *on's goroutine without a deadline; *on: the M that it is on then. light: its wait may be ended from outside. A
  * constant, so that either kind has functions of its own, without a jump that the other does not
  * need: what predicts the jumps after a switch sees only the last ones. (In one function the
  * light round trip took 60 ns, not 45.) */
-static inlined int wait_here(struct m *m, struct waiter *w, struct waitq *q, struct lock *lock,
+static inlined int wait_here(struct m **on, struct waiter *w, struct waitq *q, struct lock *lock,
 			     enum g_why why, bool light)
 {
+	struct m *m = *on;
 	struct g *g = m->g;
 	int err;
 
-	if (light && unlikely(g->waits.bound & BOUND_DEADLINE))
-		return gort__wait(w, q, lock, GORT_FOREVER, why, WAIT_BACK);
+	if (light && unlikely(g->waits.bound & BOUND_DEADLINE)) {
+		err = gort__wait(w, q, lock, GORT_FOREVER, why, WAIT_BACK);
+		*on = m_self();
+		return err;
+	}
 	w->lock = lock;
 	w->g = g;
 	w->guest = NULL;
@@ -187,7 +197,7 @@ static inlined int wait_here(struct m *m, struct waiter *w, struct waitq *q, str
 	}
 	waitq_push(q, w);
 	g->waiting = w;
-	park(m, g, lock, light ? AFTER_LIGHT : AFTER_UNLOCK, why);
+	*on = park(m, g, lock, light ? AFTER_LIGHT : AFTER_UNLOCK, why);
 	g->waiting = NULL;
 	if (light && unlikely(load_relaxed(&g->waits.ended)))
 		return gort__light_canceled(w);

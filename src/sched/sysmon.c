@@ -6,17 +6,24 @@
  *    Aged is what was there at two looks with nothing moved between. A P whose runnext has aged
  *    twice running becomes eager: its wakes call a P at once, until a direct switch succeeds.
  *  - The deque's oldest: when it has waited a SLICE, the P is told to run it next.
- *  - Timers that come due at a P that runs one goroutine for long.
+ *  - Timers that come due at a P that runs one goroutine for long; it runs them itself where no
+ *    thread can be had.
+ *  - Threads that hold a P and sleep in the kernel, or compute for long: retake.c.
+ *  - Deadlocks: deadlock.c.
  *  - Stacks, and memory of the allocator's, that nobody uses any more go back to the system.
+ *  - With GORT_DEBUG=sched=MS a line on what all do (debug/stats.c), also while all Ps idle: then it
+ *    sleeps no longer than that.
  *
  * How often it looks:
  *    some P idles, another runs   every LOOK; every LOOK_BUSY while switches follow quickly
- *    all Ps run                   every SLICE; while timers come due, every TIMER_LOOK
+ *    all Ps run                   every BUSY_LOOK, or BUSY_WORK while something waits; every SOON
+ *                                 where a second look decides, a signal was sent, or threads
+ *                                 have just been found asleep: more will follow
  *    all Ps idle                  every SLICE for a while, then not at all: an idle program uses
  *                                 no CPU. The poller (proc.c) waits for timers then
- * A sleep of a SLICE or more is lazy. It is announced (lazy, watch), then comes a full fence, then a
- * last look; whoever queues work while a P idles, or sets an earlier timer, kicks. The argument
- * stands in proc.c (b1-b9) and timers.c (c1-c6).
+ * Other sleeps of a SLICE or more are lazy. It is announced (lazy, watch), then comes a full fence, then a
+ * last look; whoever queues work while a P idles, or sets an earlier timer, or takes an idle P, kicks.
+ * The argument stands in proc.c (b1-b9) and timers.c (c1-c6).
  *
  * Callers: its own thread; gort__sysmon_kick from anyone. It takes sched.lock for moments only.
  */
@@ -29,6 +36,11 @@
 #define LOOK_BUSY (100 * GORT_US)
 #define SLICE (10 * GORT_MS)
 #define TIMER_LOOK (1 * GORT_MS)
+#define TIMER_LATE (5 * GORT_MS) /* nobody comes: there is no M to be had */
+#define BUSY_LOOK (1 * GORT_MS)
+#define BUSY_WORK (500 * GORT_US)
+#define SOON (50 * GORT_US)
+#define HOT 40u
 #define QUIET_LOOKS 50 /* looks without anything to see before it gets lazy */
 #define IDLE_COUNTS 2  /* of free stacks with all idle, before it sleeps without end */
 #define BUSY_PICKS 20  /* picks between two looks: switches follow quickly */
@@ -42,8 +54,11 @@ static struct {
 	struct note kicked; /* ends a lazy sleep */
 	struct note pause;  /* ends a short one: only at the end */
 	int64_t trimmed_at, counted_at;
+	int64_t started, trace_at;
 	uint32_t trim_left;   /* stacks that could have gone cold at the last trim */
 	uint32_t idle_counts; /* since a P ran */
+	uint32_t idle_looks;  /* the same */
+	uint32_t hot;         /* looks that follow quickly: threads have just gone to sleep */
 } sysmon;
 
 struct look {
@@ -53,13 +68,21 @@ struct look {
 	bool busy;    /* switches follow quickly */
 	bool moved;   /* something ran since the last look */
 	bool due;     /* some timer is due */
+	struct looked stuck;
 };
 
-static bool ring_aged(struct p *p)
+/* Two that wake each other, and compute in between, must not keep the ring waiting for a slice. */
+static bool ring_aged(struct p *p, int64_t now)
 {
 	uint32_t head = ring_head(&p->ring);
 	bool old = ring_len(&p->ring) && p->seen.ring && head == p->seen.head;
 
+	if (!old) {
+		p->seen.head_since = now;
+	} else if (now - p->seen.head_since >= SLICE) {
+		p->seen.head_since = now;
+		store_relaxed(&p->attention, 1);
+	}
 	p->seen.ring = ring_len(&p->ring) != 0;
 	p->seen.head = head;
 	return old;
@@ -105,10 +128,21 @@ static bool runnext_aged(struct p *p, bool moved)
 	return old;
 }
 
+/* Once in a slice one of those that were preempted is next. */
+static void look_at_tired(struct p *p, int64_t now)
+{
+	if (load_relaxed(&sched.tired.count) == 0) {
+		p->seen.tired_since = now;
+	} else if (now - p->seen.tired_since >= sched.slice) {
+		p->seen.tired_since = now;
+		store_relaxed(&p->serve_tired, 1);
+		store_relaxed(&p->attention, 1);
+	}
+}
+
 static void look_at(struct p *p, int64_t now, struct look *l)
 {
-	uint32_t picks = load_relaxed(&p->picks);
-	uint32_t moved = picks - p->seen.picks;
+	uint64_t picks = load_relaxed(&p->picks), moved = picks - p->seen.picks;
 	int64_t timer;
 	bool aged;
 
@@ -117,7 +151,7 @@ static void look_at(struct p *p, int64_t now, struct look *l)
 	l->moved |= moved != 0;
 	l->busy |= moved > BUSY_PICKS;
 	aged = runnext_aged(p, moved != 0);
-	aged |= ring_aged(p);
+	aged |= ring_aged(p, now);
 	aged |= deque_aged(p, now);
 	if (load_relaxed(&p->aged) != aged)
 		store_relaxed(&p->aged, aged);
@@ -126,22 +160,49 @@ static void look_at(struct p *p, int64_t now, struct look *l)
 		store_relaxed(&timers_keeper(p)->attention, 1);
 		aged |= timer <= now - LOOK_BUSY; /* before, its P may be about to run it */
 		l->due = true;
+		if (timer <= now - TIMER_LATE)
+			gort__run_due(NULL, &p->timers, now);
 	}
 	l->aged |= aged;
+	look_at_tired(p, now);
+	p->seen.moved = moved != 0;
 	p->seen.picks = picks;
+}
+
+/* Ps that do not move, while somebody waits or they might be idle. */
+static void look_at_stuck(struct look *l, int64_t now)
+{
+	uint32_t n = load_acquire(&sched.p_count);
+
+	l->stuck.waits = l->work || l->due;
+	l->stuck.soon = false;
+	l->stuck.count = l->stuck.taken = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		struct p *p = load_relaxed(&sched.all_p[i]);
+
+		gort__look_stuck(p, now, p->seen.moved, &l->stuck);
+	}
+	gort__look_done(&l->stuck);
+	sysmon.hot = l->stuck.taken ? HOT : sysmon.hot ? sysmon.hot - 1 : 0;
+	gort__look_away(now, &l->stuck);
 }
 
 static struct look look(int64_t now)
 {
 	uint32_t n = load_acquire(&sched.p_count);
-	struct look l = { 0 };
+	struct look l;
 
+	l.running = l.work = l.aged = l.busy = l.moved = l.due = false;
 	for (uint32_t i = 0; i < n; i++)
 		look_at(load_relaxed(&sched.all_p[i]), now, &l);
+	l.stuck.fresh = l.aged || l.due ||
+		load_relaxed(&sched.global_count) > load_relaxed(&sched.tired.count);
 	if (load_relaxed(&sched.global_count))
 		l.work = l.aged = true;
 	if ((l.aged || (l.due && !l.running)) && load_relaxed(&sched.idle_ps))
 		gort__wake_p();
+	look_at_stuck(&l, now);
+	store_release(&sched.looks, sched.looks + 1); /* meets the acquire in m.c */
 	return l;
 }
 
@@ -154,7 +215,7 @@ static int64_t uncovered_timer(void)
 }
 
 /* The last look before a lazy sleep (b3, c6): is there anything that needs a quick look again? */
-static bool may_sleep(int64_t watch)
+static bool may_sleep(int64_t watch, bool all_idle)
 {
 	uint32_t n = load_acquire(&sched.p_count);
 	bool covered;
@@ -166,6 +227,8 @@ static bool may_sleep(int64_t watch)
 			return false;
 	lock_acquire(&sched.lock);
 	covered = uncovered_timer() >= watch;
+	if (all_idle && load_relaxed(&sched.idle_ps) < load_relaxed(&sched.procs))
+		covered = false; /* who takes one from now on finds lazy set, and kicks */
 	lock_release(&sched.lock);
 	return covered;
 }
@@ -173,10 +236,11 @@ static bool may_sleep(int64_t watch)
 /* Until the earliest timer, or most. While Ps run they see to their timers themselves, but for
  * those that are held up by one goroutine: once in TIMER_LOOK is enough for them, and nobody
  * need kick. */
-static void sleep_lazily(int64_t most, int64_t soonest)
+static void sleep_lazily(int64_t most, int64_t soonest, bool all_idle)
 {
 	int64_t until, watch;
 
+	most = most < sysmon.trace_at ? most : sysmon.trace_at;
 	note_clear(&sysmon.kicked);
 	lock_acquire(&sched.lock); /* against a poller that leaves (poll_end) */
 	until = uncovered_timer();
@@ -186,8 +250,8 @@ static void sleep_lazily(int64_t most, int64_t soonest)
 	store_relaxed(&sched.watch, watch); /* c4 */
 	store_relaxed(&sched.lazy, 1);      /* b1 */
 	lock_release(&sched.lock);
-	os_membarrier();      /* b2, c5 */
-	if (may_sleep(watch)) /* b3, c6 */
+	os_membarrier();                /* b2, c5 */
+	if (may_sleep(watch, all_idle)) /* b3, c6 */
 		note_sleep(&sysmon.kicked, until);
 	store_relaxed(&sched.lazy, 0);
 	store_relaxed(&sched.watch, INT64_MIN);
@@ -230,21 +294,33 @@ static void sysmon_main(void *arg)
 	os_thread_timer_slack(1);
 	while (!load_acquire(&sched.stopping)) {
 		now = os_now();
+		coarse_set(now);
 		l = look(now);
 		trim(now, l.running);
+		if (now >= sysmon.trace_at) {
+			gort__trace(now - sysmon.started);
+			sysmon.trace_at = now + sched.trace;
+		}
 		if (l.running) {
-			sysmon.idle_counts = 0;
+			sysmon.idle_counts = sysmon.idle_looks = 0;
 			quiet = l.work || l.moved ? 0 : quiet + 1;
-			if (load_relaxed(&sched.idle_ps) == 0 || quiet > QUIET_LOOKS)
-				sleep_lazily(now + SLICE, now + TIMER_LOOK);
+			if (l.stuck.soon || sysmon.hot)
+				note_sleep(&sysmon.pause, now + SOON);
+			else if (load_relaxed(&sched.idle_ps) == 0)
+				note_sleep(&sysmon.pause, now + (l.work ? BUSY_WORK : BUSY_LOOK));
+			else if (quiet > QUIET_LOOKS)
+				sleep_lazily(now + SLICE, now + TIMER_LOOK, false);
 			else
 				note_sleep(&sysmon.pause,
 					   now + (l.busy && !l.aged ? LOOK_BUSY : LOOK));
 		} else {
-			bool done = sysmon.idle_counts > IDLE_COUNTS && sysmon.trim_left == 0;
+			bool done = sysmon.idle_counts > IDLE_COUNTS && sysmon.trim_left == 0 &&
+				!load_relaxed(&sched.global_count); /* else it asks again */
+			int64_t until = gort__deadlock_look(now, sysmon.idle_looks++);
 
 			mem_keep(!done); /* nobody trims meanwhile */
-			sleep_lazily(done ? OS_FOREVER : now + SLICE, INT64_MIN);
+			sleep_lazily(done ? until : now + SLICE,
+				     l.due ? now + TIMER_LOOK : INT64_MIN, true);
 			mem_keep(true);
 		}
 	}
@@ -257,7 +333,12 @@ int gort__sysmon_start(void)
 	note_clear(&sysmon.kicked);
 	note_clear(&sysmon.pause);
 	sysmon.trimmed_at = sysmon.counted_at = os_now();
-	sysmon.trim_left = sysmon.idle_counts = 0;
+	sysmon.hot = 0;
+	gort__look_begin();
+	coarse_set(sysmon.trimmed_at);
+	sysmon.started = sysmon.trimmed_at;
+	sysmon.trace_at = sched.trace == OS_FOREVER ? OS_FOREVER : sysmon.started + sched.trace;
+	sysmon.trim_left = sysmon.idle_counts = sysmon.idle_looks = 0;
 	err = os_thread_start(&sysmon.thread, sysmon_main, NULL, 0);
 	mem_keep(err == 0);
 	return err;

@@ -93,6 +93,13 @@ static rare int wait_on_nothing(int64_t deadline)
 	return err;
 }
 
+static rare int leave_waking(struct m *m, struct lock *l)
+{
+	gort__lock_wake(l);
+	m_leave(m);
+	return 0;
+}
+
 /* ---- send ------------------------------------------------------------------------------------ */
 
 static rare int send_wait(struct gort_chan *c, const void *elem, int64_t deadline)
@@ -110,15 +117,17 @@ static rare int send_wait(struct gort_chan *c, const void *elem, int64_t deadlin
 static returns_by_jump int send_park(struct m *m, struct gort_chan *c, const void *elem)
 {
 	struct waiter self = { .elem = (void *)(uintptr_t)elem };
+	int err = wait_here(&m, &self, &c->sendq, &c->lock, WHY_SEND, false);
 
-	return wait_here(m, &self, &c->sendq, &c->lock, WHY_SEND, false);
+	return m_leave_with(m, err);
 }
 
 static returns_by_jump int send_park_light(struct m *m, struct gort_chan *c, const void *elem)
 {
 	struct waiter self = { .elem = (void *)(uintptr_t)elem };
+	int err = wait_here(&m, &self, &c->sendq, &c->lock, WHY_SEND, true);
 
-	return wait_here(m, &self, &c->sendq, &c->lock, WHY_SEND, true);
+	return m_leave_with(m, err);
 }
 
 /* With the lock, which it releases. */
@@ -143,9 +152,9 @@ static noinline int send_locked(struct m *m, struct gort_chan *c, const void *el
 		return waits_lightly(m) ? send_park_light(m, c, elem) : send_park(m, c, elem);
 	} else {
 		err = send_wait(c, elem, deadline);
+		m = m ? m_self() : NULL;
 	}
-	rt_leave(m);
-	return err;
+	return rt_leave_with(m, err);
 }
 
 static rare int send_slow(struct gort_chan *c, const void *elem, int64_t deadline)
@@ -154,24 +163,28 @@ static rare int send_slow(struct gort_chan *c, const void *elem, int64_t deadlin
 
 	if (!c)
 		return wait_on_nothing(deadline);
-	m = rt_enter();
+	m = rt_enter_again();
 	lock_acquire(&c->lock);
 	return send_locked(m, c, elem, deadline);
 }
 
-/* What stands here needs no frame: a goroutine, a free lock, room in the buffer. */
-static inline int send(struct gort_chan *c, const void *elem, int64_t deadline)
+/* What stands here needs no frame: a goroutine, a free lock; room in the buffer, or nobody to meet
+ * and all the time to wait. */
+static inlined int send(struct gort_chan *c, const void *elem, int64_t deadline)
 {
 	struct m *m = m_self();
 
-	if (unlikely(!c || !m || load_relaxed(&m->stop) || !lock_try(&c->lock)))
+	if (unlikely(!c || !m || !m_enter(m) || !lock_try(&c->lock)))
 		return send_slow(c, elem, deadline);
-	if (c->count >= c->capacity || unlikely(c->closed || c->recvq.head))
-		return send_locked(m, c, elem, deadline);
+	if (c->count >= c->capacity || unlikely(c->closed || c->recvq.head)) {
+		if (deadline != GORT_FOREVER || c->closed || c->recvq.head)
+			return send_locked(m, c, elem, deadline);
+		return waits_lightly(m) ? send_park_light(m, c, elem) : send_park(m, c, elem);
+	}
 	buffer_put(c, elem);
 	if (unlikely(lock_let_go(&c->lock)))
-		gort__lock_wake(&c->lock);
-	return 0;
+		return leave_waking(m, &c->lock);
+	return m_leave_with(m, 0);
 }
 
 GORT_API int gort_chan_send(gort_chan *c, const void *elem)
@@ -256,15 +269,17 @@ static inline void recv_from_sender(struct gort_chan *c, struct waiter *w, void 
 static returns_by_jump int recv_park(struct m *m, struct gort_chan *c, void *elem)
 {
 	struct waiter self = { .elem = elem };
+	int err = wait_here(&m, &self, &c->recvq, &c->lock, WHY_RECV, false);
 
-	return wait_here(m, &self, &c->recvq, &c->lock, WHY_RECV, false);
+	return m_leave_with(m, err);
 }
 
 static returns_by_jump int recv_park_light(struct m *m, struct gort_chan *c, void *elem)
 {
 	struct waiter self = { .elem = elem };
+	int err = wait_here(&m, &self, &c->recvq, &c->lock, WHY_RECV, true);
 
-	return wait_here(m, &self, &c->recvq, &c->lock, WHY_RECV, true);
+	return m_leave_with(m, err);
 }
 
 /* With the lock, which it releases. */
@@ -288,9 +303,9 @@ static noinline int recv_locked(struct m *m, struct gort_chan *c, void *elem, in
 		return waits_lightly(m) ? recv_park_light(m, c, elem) : recv_park(m, c, elem);
 	} else {
 		err = recv_wait(c, elem, deadline);
+		m = m ? m_self() : NULL;
 	}
-	rt_leave(m);
-	return err;
+	return rt_leave_with(m, err);
 }
 
 static rare int recv_slow(struct gort_chan *c, void *elem, int64_t deadline)
@@ -299,24 +314,27 @@ static rare int recv_slow(struct gort_chan *c, void *elem, int64_t deadline)
 
 	if (!c)
 		return wait_on_nothing(deadline);
-	m = rt_enter();
+	m = rt_enter_again();
 	lock_acquire(&c->lock);
 	return recv_locked(m, c, elem, deadline);
 }
 
 /* As send. */
-static inline int recv(struct gort_chan *c, void *elem, int64_t deadline)
+static inlined int recv(struct gort_chan *c, void *elem, int64_t deadline)
 {
 	struct m *m = m_self();
 
-	if (unlikely(!c || !m || load_relaxed(&m->stop) || !lock_try(&c->lock)))
+	if (unlikely(!c || !m || !m_enter(m) || !lock_try(&c->lock)))
 		return recv_slow(c, elem, deadline);
-	if (c->count == 0 || unlikely(c->sendq.head != NULL))
-		return recv_locked(m, c, elem, deadline);
+	if (c->count == 0 || unlikely(c->sendq.head != NULL)) {
+		if (deadline != GORT_FOREVER || c->closed || c->sendq.head)
+			return recv_locked(m, c, elem, deadline);
+		return waits_lightly(m) ? recv_park_light(m, c, elem) : recv_park(m, c, elem);
+	}
 	buffer_take(c, elem);
 	if (unlikely(lock_let_go(&c->lock)))
-		gort__lock_wake(&c->lock);
-	return 0;
+		return leave_waking(m, &c->lock);
+	return m_leave_with(m, 0);
 }
 
 GORT_API int gort_chan_recv(gort_chan *c, void *elem)

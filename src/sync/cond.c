@@ -165,7 +165,7 @@ static inlined int wait(gort_cond *c, gort_mutex *m, int64_t deadline)
 	if (unlikely(!gort__mutex_try_unlock(m)) && (next = unlock_slow(c, m, &w)) != NULL)
 		waiter_wake(self, next);
 	if (likely(self != NULL) && likely(deadline == GORT_FOREVER) && !waits_lightly(self))
-		err = wait_here(self, &w, queue_of(c), lot, WHY_COND, false);
+		err = wait_here(&self, &w, queue_of(c), lot, WHY_COND, false);
 	else
 		err = gort__wait(&w, queue_of(c), lot, deadline, WHY_COND, WAIT_BACK);
 	if (unlikely(err == GOES_ON))

@@ -144,12 +144,10 @@ static void end_call(struct m *m, struct call *c)
 /* By the leader, even if the runtime stops: others wait. */
 static void leader_ends(void *arg)
 {
-	struct m *m = m_self();
+	struct m *m = rt_enter_midway();
 
-	if (!m)
-		gort__guest_enter();
 	end_call(m, arg);
-	rt_leave(m);
+	rt_leave_midway(m);
 }
 
 /* The runtime has ended, and the leader never goes on. */

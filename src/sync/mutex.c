@@ -226,6 +226,12 @@ static noinline void unlock_slow(gort_mutex *m)
 	rt_leave(self);
 }
 
+void gort__mutex_unlock_as_guest(gort_mutex *m)
+{
+	if (!try_unlock(m))
+		unlock_inside(NULL, m);
+}
+
 /* The runtime ends, and a goroutine that was woken with this status never comes to try. */
 void gort__mutex_forsake(gort_mutex *m, int status)
 {
@@ -234,8 +240,8 @@ void gort__mutex_forsake(gort_mutex *m, int status)
 		if (!try_lock(m, 0))
 			return;
 	}
-	if ((status == TRY_AGAIN || status == HANDED_OVER) && !try_unlock(m))
-		unlock_inside(NULL, m);
+	if (status == TRY_AGAIN || status == HANDED_OVER)
+		gort__mutex_unlock_as_guest(m);
 }
 
 GORT_API void gort_mutex_unlock(gort_mutex *m)

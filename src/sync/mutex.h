@@ -1,5 +1,6 @@
 /*
- * mutex.h - what mutex.c does for cond.c, which gives a mutex up while it holds a lock of its own.
+ * mutex.h - what mutex.c does for cond.c, which gives a mutex up while it holds a lock of its own,
+ * and for rwmutex.c.
  */
 #ifndef GORT_SYNC_MUTEX_H
 #define GORT_SYNC_MUTEX_H
@@ -11,5 +12,7 @@ bool gort__mutex_try_unlock(gort_mutex *m);
 /* Under its lot's lock: always. Gives whom to wake, or NULL. call: for the message if it is not
  * locked. */
 struct waiter *gort__mutex_unlock_under(gort_mutex *m, const char *call);
+/* By who has no P, as the runtime stops. */
+void gort__mutex_unlock_as_guest(gort_mutex *m);
 
 #endif

@@ -37,6 +37,7 @@
  *
  * Callers: goroutines and guests; unlock by anyone.
  */
+#include "sync/mutex.h"
 #include "sync/wake.h"
 
 #include <errno.h>
@@ -65,16 +66,6 @@ static inline struct rw *inside(gort_rwmutex *l, const char *call)
 	if (unlikely(!l))
 		gort__misuse(call, "no rwmutex");
 	return (struct rw *)l;
-}
-
-/* As rt_enter, but what has begun is finished even if the runtime stops. */
-static struct m *enter_midway(void)
-{
-	struct m *m = m_self();
-
-	if (!m)
-		gort__guest_enter();
-	return m;
 }
 
 /* ---- under the lot's lock -------------------------------------------------------------------- */
@@ -184,12 +175,29 @@ static inline bool count_reader(struct rw *rw)
 	return likely((int32_t)(add_acq_rel(&rw->state, 1u) + 1u) >= 0);
 }
 
+/* It will never have it. */
+static void uncount_reader(struct rw *rw)
+{
+	struct lock *lot = gort__lot_lock(rw);
+	struct waiter *writer;
+
+	lock_acquire(lot);
+	sub_acq_rel(&rw->state, 1u);
+	writer = hand_over(rw);
+	lock_release(lot);
+	if (writer)
+		waiter_wake(NULL, writer);
+}
+
 static noinline void rlock_slow(struct rw *rw)
 {
-	struct m *m = enter_midway();
+	struct m *m = rt_enter_midway();
 
-	rlock_counted(m, rw, GORT_FOREVER, WAIT_SURE);
-	rt_leave(m);
+	if (m_stops(m))
+		uncount_reader(rw);
+	else
+		rlock_counted(m, rw, GORT_FOREVER, WAIT_SURE);
+	rt_leave_midway(m);
 }
 
 GORT_API void gort_rwmutex_rlock(gort_rwmutex *l)
@@ -256,9 +264,9 @@ static noinline void runlock_slow(struct rw *rw, uint32_t was)
 		gort__misuse("gort_rwmutex_runlock", "the rwmutex is not locked for reading");
 	if ((was & COUNT) > 1)
 		return;
-	m = enter_midway();
+	m = rt_enter_midway();
 	last_has_left(m, rw);
-	rt_leave(m);
+	rt_leave_midway(m);
 }
 
 GORT_API void gort_rwmutex_runlock(gort_rwmutex *l)
@@ -320,11 +328,13 @@ static void writer_gives_up(struct m *m, struct rw *rw)
 static noinline int lock_slow(struct rw *rw, int64_t deadline, int flags)
 {
 	struct lock *lot = gort__lot_lock(rw);
-	struct m *m = enter_midway();
+	struct m *m = rt_enter_midway();
 	struct waiter self = { .elem = rw };
 	int err = 0;
 
-	if (!spin(rw)) {
+	if (m_stops(m)) {
+		gort__mutex_unlock_as_guest(&rw->writer);
+	} else if (!spin(rw)) {
 		lock_acquire(lot);
 		if (announce(rw))
 			lock_release(lot);
@@ -334,7 +344,7 @@ static noinline int lock_slow(struct rw *rw, int64_t deadline, int flags)
 		if (err < 0)
 			writer_gives_up(m_self(), rw);
 	}
-	rt_leave(m);
+	rt_leave_midway(m);
 	return err;
 }
 
@@ -399,10 +409,10 @@ static void unlock_inside(struct m *m, struct rw *rw)
 
 static noinline void unlock_slow(struct rw *rw)
 {
-	struct m *m = enter_midway();
+	struct m *m = rt_enter_midway();
 
 	unlock_inside(m, rw);
-	rt_leave(m);
+	rt_leave_midway(m);
 }
 
 GORT_API void gort_rwmutex_unlock(gort_rwmutex *l)

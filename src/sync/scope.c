@@ -137,11 +137,11 @@ void gort__scope_member_ended(struct m *m, struct gort_scope *s, int result)
 }
 
 static int start(gort_scope *s, int (*fn)(void *arg), void *arg, const gort_attr *attr, bool wait,
-		 const char *call)
+		 const char *call, void *from)
 {
 	static const gort_attr none;
 	const gort_attr *a = attr ? attr : &none;
-	struct m *m = rt_enter();
+	struct m *m = rt_enter_to_start();
 	struct gort_task *t;
 	int err = 0;
 
@@ -164,6 +164,7 @@ static int start(gort_scope *s, int (*fn)(void *arg), void *arg, const gort_attr
 	if (t) {
 		t->refs = 1;
 		t->scope = s;
+		t->g->spawned_at = from;
 		gort__g_start(m, t->g);
 	} else {
 		err = err ? err : -ENOMEM;
@@ -176,17 +177,17 @@ out:
 
 GORT_API int gort_scope_go(gort_scope *s, int (*fn)(void *arg), void *arg)
 {
-	return start(s, fn, arg, NULL, true, "gort_scope_go");
+	return start(s, fn, arg, NULL, true, "gort_scope_go", __builtin_return_address(0));
 }
 
 GORT_API int gort_scope_try_go(gort_scope *s, int (*fn)(void *arg), void *arg)
 {
-	return start(s, fn, arg, NULL, false, "gort_scope_try_go");
+	return start(s, fn, arg, NULL, false, "gort_scope_try_go", __builtin_return_address(0));
 }
 
 GORT_API int gort_scope_spawn(gort_scope *s, int (*fn)(void *arg), void *arg, const gort_attr *attr)
 {
-	return start(s, fn, arg, attr, true, "gort_scope_spawn");
+	return start(s, fn, arg, attr, true, "gort_scope_spawn", __builtin_return_address(0));
 }
 
 /* ---- the rest -------------------------------------------------------------------------------- */

@@ -197,7 +197,7 @@ static bool enlist_all(struct m *m, struct choice *c)
 					       .turn = c->wait.turn,
 					       .status = PENDING };
 	if (m) {
-		m->g->waiting_count = c->n;
+		m->g->waiting_count = (uint32_t)c->n;
 		m->g->waiting = c->nodes;
 	}
 	for (size_t i = 0; i < c->n; i++) {

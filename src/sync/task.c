@@ -72,9 +72,8 @@ static void end(struct gort_task *t, int err, struct glist *woken)
 	lock_release(lot);
 }
 
-void gort__task_end(struct gort_task *t, int err)
+void gort__task_end(struct m *m, struct gort_task *t, int err)
 {
-	struct m *m = rt_enter();
 	struct glist woken;
 
 	glist_init(&woken);
@@ -85,7 +84,6 @@ void gort__task_end(struct gort_task *t, int err)
 		gort__ready_list(m, &woken);
 	}
 	gort__task_unref(m, t);
-	rt_leave(m);
 }
 
 /* The runtime ends, and only guests are left to wake. */
@@ -103,8 +101,11 @@ void gort__task_drop(struct gort_task *t)
 static void task_main(void *arg)
 {
 	struct gort_task *t = m_self()->g->task;
+	int result = t->fn(arg);
 
-	t->result = t->fn(arg);
+	rt_enter(); /* if the runtime has ended without it, t is gone */
+	t->result = result;
+	m_leave(m_self());
 }
 
 bool gort__attr_ok(const gort_attr *a)
@@ -114,6 +115,8 @@ bool gort__attr_ok(const gort_attr *a)
 	for (size_t i = 0; i < sizeof a->reserved_ / sizeof a->reserved_[0]; i++)
 		if (a->reserved_[i])
 			return false;
+	if (a->preempt < GORT_PREEMPT_THREAD || a->preempt > GORT_PREEMPT_OFF)
+		return false;
 	return size >= (size_t)16 << 10 && size <= (size_t)1 << 30 && a->copy <= size / 4;
 }
 
@@ -135,6 +138,8 @@ struct gort_task *gort__task_new(struct m *m, int (*fn)(void *arg), void *arg, c
 	g->task = t;
 	if (a->name)
 		gort__g_name(g, a->name);
+	if (unlikely(a->preempt))
+		gort__preempt_attr(g, a->preempt);
 	return t;
 }
 
@@ -147,7 +152,7 @@ GORT_API gort_task *gort_spawn(int (*fn)(void *arg), void *arg, const gort_attr 
 {
 	static const gort_attr none;
 	const gort_attr *a = attr ? attr : &none;
-	struct m *m = rt_enter();
+	struct m *m = rt_enter_to_start();
 	struct gort_task *t = NULL;
 
 	if (!fn)
@@ -155,8 +160,10 @@ GORT_API gort_task *gort_spawn(int (*fn)(void *arg), void *arg, const gort_attr 
 	if (likely(gort__running()) && likely(gort__attr_ok(a)) &&
 	    likely(a->ctx || gort__may_start(m)))
 		t = gort__task_new(m, fn, arg, a, parent_of(m, a));
-	if (likely(t != NULL))
+	if (likely(t != NULL)) {
+		t->g->spawned_at = __builtin_return_address(0);
 		gort__g_start(m, t->g);
+	}
 	rt_leave(m);
 	return t;
 }

@@ -183,7 +183,7 @@ static struct gort_timer *start_ticks(struct m *m, struct gort_timer *like)
 {
 	struct gort_timer *t = NULL;
 
-	like->chan = gort__chan_make(m, sizeof(int64_t), 1);
+	like->chan = gort__running() ? gort__chan_make(m, sizeof(int64_t), 1) : NULL;
 	if (likely(like->chan != NULL))
 		t = start(m, like);
 	if (unlikely(!t))
@@ -196,7 +196,7 @@ GORT_API gort_timer *gort_timer_start(int64_t deadline, int64_t period, gort_fun
 	struct gort_timer like = {
 		.when = time_of(deadline), .period = period, .fn = fn, .arg = arg
 	};
-	struct m *m = rt_enter();
+	struct m *m = rt_enter_to_start();
 	struct gort_timer *t;
 
 	if (fn)
@@ -325,7 +325,7 @@ static void chan_gone(struct chan_owner *owner)
 GORT_API gort_chan *gort_after_chan(int64_t duration)
 {
 	struct gort_timer like = { .when = gort_in(duration), .owner = { chan_gone } };
-	struct m *m = rt_enter();
+	struct m *m = rt_enter_to_start();
 	struct gort_timer *t = start_ticks(m, &like);
 
 	rt_leave(m);

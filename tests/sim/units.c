@@ -441,24 +441,18 @@ static void trim_stacks(void *arg)
 	}
 }
 
-static bool keep_none(struct g *g)
-{
-	(void)g;
-	return false;
-}
-
 SCENARIO_PLAIN(stack_pool,
 	       "stacks are taken and given back while they are trimmed: each is one owner's")
 {
 	struct guest_thread *t[3];
 
-	gort__stacks_free(keep_none);
+	gort__stacks_free(false);
 	gort__sched.stack_size = STACK_MIN;
 	for (uintptr_t i = 0; i < 3; i++)
 		t[i] = guest_start(i ? take_and_give : trim_stacks, (void *)(i + 1));
 	for (int i = 0; i < 3; i++)
 		guest_join(t[i]);
-	gort__stacks_free(keep_none);
+	gort__stacks_free(false);
 }
 
 /* ---- timers ---------------------------------------------------------------------------------- */

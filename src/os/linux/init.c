@@ -26,6 +26,7 @@ void os_init(void)
 		return;
 	done = true;
 	gort__asymmetric = membarrier_works();
+	os_linux_count_threads();
 	os_linux_probe_guards();
 	errno = saved;
 }

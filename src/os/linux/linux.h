@@ -15,6 +15,18 @@ enum {
 	LINUX_MEMBARRIER_REGISTER_PRIVATE_EXPEDITED = 16,
 };
 
+/* From a signal handler's ucontext. */
+void os_linux_context(struct os_context *c, const void *ucontext);
+
+/* Not SIGRTMIN: libraries tend to take those from the lower end. */
+#define LINUX_SWITCH_SIGNAL (SIGRTMAX - 2)
+
+#ifndef AT_MINSIGSTKSZ
+#define AT_MINSIGSTKSZ 51
+#endif
+
+int *gort_errno_location(void);
+void os_linux_count_threads(void);
 void os_linux_probe_guards(void);
 /* For tests: use this kind, and those behind it in the enum, from now on. */
 void os_linux_force_guard(enum os_guard kind);

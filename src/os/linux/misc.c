@@ -30,6 +30,11 @@ void os_abort(void)
 	abort();
 }
 
+void os_exit(int status)
+{
+	_exit(status);
+}
+
 uint64_t os_random(void)
 {
 	uint64_t n = 0;

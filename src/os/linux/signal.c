@@ -35,6 +35,8 @@ static enum { OUT, IN, BEHIND } place[2]; /* of ours; BEHIND: left behind anothe
 void os_signals_get(sigset_t *mask)
 {
 	pthread_sigmask(SIG_SETMASK, NULL, mask);
+	sigdelset(mask, SIGURG);
+	sigdelset(mask, LINUX_SWITCH_SIGNAL);
 }
 
 void os_signals_set(const sigset_t *mask)
@@ -116,6 +118,16 @@ static void call_previous(int signo, siginfo_t *info, void *context, struct siga
 		sa.sa_handler(signo);
 }
 
+/* The fault that the thread sees to just now. */
+static __thread const void *fault __attribute__((tls_model("initial-exec")));
+
+bool os_fault_context(struct os_context *at)
+{
+	if (fault)
+		os_linux_context(at, fault);
+	return fault != NULL;
+}
+
 static void on_fault(int signo, siginfo_t *info, void *context)
 {
 	int saved = errno;
@@ -123,10 +135,12 @@ static void on_fault(int signo, siginfo_t *info, void *context)
 	uintptr_t sp, pc;
 
 	where(context, &sp, &pc);
+	fault = context;
 	if (fn && info->si_code > 0 && fn((uintptr_t)info->si_addr, sp, pc, info->si_code))
 		default_action(signo, info);
 	else
 		call_previous(signo, info, context, &before[signo == SIGBUS]);
+	fault = NULL;
 	errno = saved;
 }
 

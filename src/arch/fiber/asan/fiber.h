@@ -18,6 +18,9 @@
 
 #define fiber_call static inline __attribute__((no_sanitize_address))
 
+/* Stacks may be left in signal handlers. */
+enum { fiber_is_plain = false };
+
 struct fiber {
 	const void *low;
 	size_t size;

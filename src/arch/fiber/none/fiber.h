@@ -13,6 +13,9 @@
 
 #include "base/base.h"
 
+/* Stacks may be left in signal handlers. */
+enum { fiber_is_plain = true };
+
 struct fiber {
 	char none[0];
 };

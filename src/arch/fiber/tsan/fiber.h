@@ -23,6 +23,9 @@
 
 #define FIBER_MAX 8000
 
+/* Stacks may be left in signal handlers. */
+enum { fiber_is_plain = false };
+
 struct fiber {
 	void *fiber;
 	unsigned lives; /* contexts that have had it */

@@ -13,6 +13,9 @@
 #include <valgrind/memcheck.h>
 #include <valgrind/valgrind.h>
 
+/* Stacks may be left in signal handlers. */
+enum { fiber_is_plain = false };
+
 struct fiber {
 	unsigned id;
 	bool registered;

@@ -1,0 +1,272 @@
+/*
+ * bound.c - goroutines that one thread only may run, and those that wait after their slice.
+ *
+ * Bound for good: gort_lock_thread (BOUND_THREAD). The goroutine keeps its M, and the M runs nothing
+ * else (m->locked). When it parks, the M goes to g0, gives its P up and waits (gort__bound_next);
+ * when it is woken it stands in sched.fresh. The main goroutine starts so, on gort_run's caller,
+ * and is free when it first parks: its M is dedicated then, and waits for the end. So the calling
+ * thread never runs a goroutine that could keep gort_run from returning.
+ *
+ * Bound for once (g->thread alone): a goroutine that was stopped on its thread (preempt.c), in
+ * sched.tired, or one that has come back from the kernel and waits for a P, in sched.fresh.
+ *
+ * Whoever finds a bound goroutine when it looks for work gives its P to the M that waits for it, and
+ * goes idle (gort__bound_go_on). One whose M does not wait yet is left where it is: its M is on its
+ * way to give up a P, and looks then.
+ *
+ * Turns. fresh takes turns with the global queue and the P's own. tired comes last, but once in a slice (serve_tired),
+ * and then not twice running: who was woken need not wait behind those that have had their slice. In each queue the order is
+ * that of coming, so no goroutine waits more than a bounded number of slices.
+ *
+ * Both queues are under sched.lock, as m->waits and m->next_p are.
+ */
+#include "sched/sched.h"
+
+#define sched gort__sched
+
+void gort__global_count(void)
+{
+	store_relaxed(&sched.global_count,
+		      sched.global.count + sched.fresh.count + sched.tired.count);
+}
+
+void gort__blist_push(struct blist *l, struct g *g)
+{
+	g->next = NULL;
+	if (l->tail)
+		l->tail->next = g;
+	else
+		l->head = g;
+	l->tail = g;
+	store_relaxed(&l->count, l->count + 1);
+	gort__global_count();
+}
+
+void gort__blist_push_front(struct blist *l, struct g *g)
+{
+	g->next = l->head;
+	l->head = g;
+	if (!l->tail)
+		l->tail = g;
+	store_relaxed(&l->count, l->count + 1);
+	gort__global_count();
+}
+
+static void clear(struct blist *l)
+{
+	l->head = l->tail = NULL;
+	store_relaxed(&l->count, 0);
+}
+
+/* Under sched.lock, or where nothing runs. */
+void gort__blists_clear(void)
+{
+	clear(&sched.fresh);
+	clear(&sched.tired);
+}
+
+static struct g *pop(struct blist *l)
+{
+	struct g *g = l->head;
+
+	l->head = g->next;
+	if (!l->head)
+		l->tail = NULL;
+	store_relaxed(&l->count, l->count - 1);
+	gort__global_count();
+	if (g->thread)
+		g->thread->waits = false; /* the caller wakes it */
+	return g;
+}
+
+static bool first_is_bound(const struct blist *l)
+{
+	return l->head && l->head->thread && l->head->thread->waits;
+}
+
+static bool first_may_run(const struct blist *l)
+{
+	return l->head && (!l->head->thread || l->head->thread->waits);
+}
+
+bool gort__bound_some(void)
+{
+	return first_may_run(&sched.fresh) || first_may_run(&sched.tired);
+}
+
+bool gort__bound_free(void)
+{
+	return sched.tired.head && !sched.tired.head->thread;
+}
+
+/* In turn with the others; but one that has yielded goes behind them, once. */
+static bool fresh_is_next(struct p *p, bool others)
+{
+	if (!others)
+		return true;
+	p->skipped = p->yielded && !p->skipped;
+	return !p->skipped && sched.turn++ & 1;
+}
+
+/* A P that was given away because it was the others' turn (others_turn) comes to one of these
+ * first. */
+struct g *gort__bound_take(struct p *p, bool locals)
+{
+	bool others = sched.global.count || locals;
+
+	if (p->others_turn && others)
+		return NULL;
+	if (first_may_run(&sched.tired) && load_relaxed(&p->serve_tired) &&
+	    !(p->served_tired && (locals || others || sched.fresh.head))) {
+		store_relaxed(&p->serve_tired, 0);
+		p->served_tired = true;
+		return pop(&sched.tired);
+	}
+	if (first_may_run(&sched.fresh) && fresh_is_next(p, others)) {
+		p->served_tired = false;
+		return pop(&sched.fresh);
+	}
+	if (first_may_run(&sched.tired) && !others && !locals)
+		return pop(&sched.tired);
+	return NULL;
+}
+
+struct g *gort__bound_any(void)
+{
+	if (first_is_bound(&sched.fresh))
+		return pop(&sched.fresh);
+	return first_is_bound(&sched.tired) ? pop(&sched.tired) : NULL;
+}
+
+struct m *gort__bound_give(struct g *g, struct p *p)
+{
+	struct m *m = g->thread;
+
+	must_checked(!m->waits);
+	m->next_p = p;
+	store_relaxed(&p->picks, p->picks + 1);
+	sched.gives++;
+	store_release(&p->m, m);
+	return m;
+}
+
+void gort__bound_ready(struct g *g)
+{
+	struct m *m = NULL;
+
+	lock_acquire(&sched.lock);
+	gort__blist_push(&sched.fresh, g);
+	if (sched.idle_p && (g = gort__bound_any()) != NULL)
+		m = gort__bound_give(g, gort__p_get());
+	lock_release(&sched.lock);
+	if (!m) {
+		gort__wake_p();
+		return;
+	}
+	note_wake(&m->wake);
+	sysmon_kick_if_lazy();
+}
+
+void gort__tired_put(struct g *g)
+{
+	lock_acquire(&sched.lock);
+	gort__blist_push(&sched.tired, g);
+	lock_release(&sched.lock);
+	if (load_relaxed(&sched.idle_ps))
+		gort__wake_p();
+}
+
+void gort__bound_go_on(struct m *m, struct g *g)
+{
+	struct p *p = gort__m_drop(m);
+	struct m *to;
+
+	lock_acquire(&sched.lock);
+	to = load_relaxed(&sched.stopping) ? g->thread : gort__bound_give(g, p);
+	lock_release(&sched.lock);
+	note_wake(&to->wake);
+}
+
+/* The goroutine leaves its stack, for g0: its P sees to it. */
+void gort__bound_parks(struct m *m, struct g *g)
+{
+	m->p->ticks = 1;
+	if (g->thread_locks)
+		return;
+	g->waits.bound &= ~(uint32_t)BOUND_THREAD; /* main, for the first time */
+	g->thread = NULL;
+	m->locked = NULL;
+	m->dedicated = true;
+}
+
+struct g *gort__bound_next(struct m *m)
+{
+	struct p *p = gort__m_drop(m);
+	struct m *chain = NULL;
+
+	note_clear(&m->wake);
+	m->next_p = NULL;
+	lock_acquire(&sched.lock);
+	if (load_relaxed(&sched.stopping)) {
+		lock_release(&sched.lock);
+		return NULL;
+	}
+	m->waits = !(m->dedicated && m->own_thread);
+	if (p)
+		chain = gort__p_place(p);
+	lock_release(&sched.lock);
+	gort__m_wake_all(chain);
+	sysmon_kick_if_lazy();
+	if (m->dedicated && m->own_thread)
+		return NULL;
+	note_sleep(&m->wake, OS_FOREVER);
+	if (!m->next_p)
+		return NULL;
+	gort__m_take(m, m->next_p);
+	return m->locked;
+}
+
+void gort__bound_begin(struct m *m, struct g *main)
+{
+	main->thread = m;
+	main->waits.bound |= BOUND_THREAD;
+	m->locked = main;
+	lock_acquire(&sched.lock);
+	gort__blist_push(&sched.fresh, main);
+	lock_release(&sched.lock);
+}
+
+/* It ends, bound: the thread ends with it, unless it is gort_run's caller. */
+void gort__bound_end(struct m *m, struct g *g)
+{
+	m->p->ticks = 1;
+	g->thread = NULL;
+	m->locked = NULL;
+	m->dedicated = true;
+}
+
+GORT_API void gort_lock_thread(void)
+{
+	struct m *m = rt_enter();
+
+	if (m && m->g->thread_locks++ == 0) {
+		m->g->thread = m;
+		m->g->waits.bound |= BOUND_THREAD;
+		m->locked = m->g;
+	}
+	rt_leave_here(m);
+}
+
+GORT_API void gort_unlock_thread(void)
+{
+	struct m *m = rt_enter();
+
+	if (m && m->g->thread_locks == 0)
+		gort__misuse("gort_unlock_thread", "the goroutine has not locked its thread");
+	if (m && --m->g->thread_locks == 0 && m->own_thread) {
+		m->g->waits.bound &= ~(uint32_t)BOUND_THREAD;
+		m->g->thread = NULL;
+		m->locked = NULL;
+	}
+	rt_leave_here(m);
+}
