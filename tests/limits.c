@@ -1,0 +1,371 @@
+/*
+ * limits.c - few threads, little address space, no descriptors: errors where one can be returned,
+ * patience where not, and no abort but where nothing could ever run.
+ */
+#include "hogs.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int nothing(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+/* ---- options and variables */
+TEST_PLAIN(max_threads_of_nonsense)
+{
+	const char *bad[] = { "0", "-1", "many", "10x", "1.5", "5K", "99999999999999999999999" };
+
+	unsetenv("GORT_MAXTHREADS");
+	CHECK_EQ(gort_run(nothing, NULL, &(gort_options){ .max_threads = -1 }), -EINVAL);
+	CHECK_EQ(gort_run(nothing, NULL, &(gort_options){ .max_threads = INT32_MIN }), -EINVAL);
+	CHECK_EQ(gort_run(nothing, NULL, &(gort_options){ .on_deadlock = 2 }), -EINVAL);
+	CHECK_EQ(gort_run(nothing, NULL, &(gort_options){ .on_deadlock = -1 }), -EINVAL);
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		CHECK_EQ(setenv("GORT_MAXTHREADS", bad[i], 1), 0);
+		CHECK_EQ(gort_run(nothing, NULL, NULL), -EINVAL);
+		CHECK_EQ(gort_start(NULL), -EINVAL);
+		CHECK_EQ(gort_run(nothing, NULL, &(gort_options){ .max_threads = 5 }), -EINVAL);
+	}
+	CHECK_EQ(setenv("GORT_MAXTHREADS", "", 1), 0);
+	CHECK_EQ(gort_run(nothing, NULL, NULL), 0);
+	CHECK_EQ(gort_run(nothing, NULL, &(gort_options){ .max_threads = INT32_MAX }), 0);
+}
+
+/* ---- few threads by our own limit */
+static void burn_and_nap(void *arg)
+{
+	(void)arg;
+	burn(2 * GORT_MS);
+	usleep(100);
+	gort_yield();
+	gort_sleep(100 * GORT_US);
+}
+
+static int work(void *arg)
+{
+	gort_waitgroup ended = { 0 };
+
+	(void)arg;
+	for (int i = 0; i < SCALE(30); i++)
+		CHECK_EQ(gort_waitgroup_go(&ended, burn_and_nap, NULL), 0);
+	make_progress(SCALE(50));
+	CHECK_EQ(gort_waitgroup_wait(&ended), 0);
+	return 5;
+}
+
+// variants: maxprocs
+// not: tsan
+TEST_PLAIN(few_threads_do_all_the_work)
+{
+	char text[16];
+
+	for (int n = 1; n <= 8; n++) {
+		CHECK_EQ(gort_run(work, NULL, &(gort_options){ .max_threads = n }), 5);
+		snprintf(text, sizeof text, "%d", n);
+		CHECK_EQ(setenv("GORT_MAXTHREADS", text, 1), 0);
+		CHECK_EQ(gort_run(work, NULL, NULL), 5);
+		CHECK_EQ(unsetenv("GORT_MAXTHREADS"), 0);
+	}
+}
+
+static int watch_threads(void *arg)
+{
+	struct hogs h = { 0 };
+	int before = *(int *)arg, most = 0, n;
+
+	gort_lock_thread(); /* the others will take all threads that there are */
+	hogs_start(&h, 40);
+	for (int i = 0; i < SCALE(100); i++) {
+		CHECK_EQ(gort_sleep(GORT_MS), 0);
+		n = count_threads();
+		most = n > most ? n : most;
+	}
+	hogs_stop(&h);
+	gort_unlock_thread();
+	CHECK(most <= before + 20 + 2); /* with creator and sysmon; the caller counts */
+	return 0;
+}
+
+// variants: maxprocs
+// not: tsan
+TEST_PLAIN(hogs_stop_no_more_threads_than_there_may_be)
+{
+	int before = count_threads();
+
+	CHECK_EQ(gort_run(watch_threads, &before,
+			  &(gort_options){ .max_threads = 20, .maxprocs = 1 }),
+		 0);
+}
+
+static void park_locked(void *c)
+{
+	gort_lock_thread();
+	gort_chan_recv(c, NULL);
+}
+
+static int lock_all_threads(void *arg)
+{
+	gort_chan *c = gort_chan_make(0, 0);
+
+	(void)arg;
+	for (int i = 0; i < 20; i++)
+		CHECK_EQ(gort_go(park_locked, c), 0);
+	gort_sleep(GORT_US); /* now it has no thread of its own either */
+	for (;;)
+		gort_yield();
+	return 0;
+}
+
+static int lock_and_wait(void *arg)
+{
+	gort_chan *c = gort_chan_make(0, 0);
+
+	(void)arg;
+	for (int i = 0; i < 20; i++)
+		CHECK_EQ(gort_go(park_locked, c), 0);
+	return gort_chan_recv(c, NULL);
+}
+
+/* Nothing can run but goroutines that wait: the message says why, and how to raise it. */
+TEST_PLAIN_DIES(all_threads_kept_by_waiting_ones, "max_threads")
+{
+	gort_run(lock_all_threads, NULL, &(gort_options){ .max_threads = 5 });
+}
+
+TEST_PLAIN_DIES(all_threads_kept_and_main_waits, "max_threads")
+{
+	gort_run(lock_and_wait, NULL, &(gort_options){ .max_threads = 5 });
+}
+
+/* As long as one of them computes, or is in the kernel, it is not hopeless. */
+static void lock_and_read(void *fd)
+{
+	char byte;
+
+	gort_lock_thread();
+	CHECK_EQ(read(*(int *)fd, &byte, 1), 1);
+	gort_unlock_thread();
+}
+
+static void write_later(void *fd)
+{
+	usleep(1500000); /* longer than it takes to find that nothing can run */
+	for (int i = 0; i < 20; i++)
+		CHECK_EQ(write(*(int *)fd, "x", 1), 1);
+}
+
+static int read_in_all_threads(void *arg)
+{
+	gort_waitgroup ended = { 0 };
+
+	for (int i = 0; i < 20; i++)
+		CHECK_EQ(gort_waitgroup_go(&ended, lock_and_read, arg), 0);
+	CHECK_EQ(gort_waitgroup_wait(&ended), 0);
+	return 7;
+}
+
+TEST_PLAIN(all_threads_blocked_in_the_kernel_is_not_the_end)
+{
+	struct guest *g;
+	int fd[2];
+
+	CHECK_EQ(pipe(fd), 0);
+	g = guest_start(write_later, &fd[1]);
+	CHECK_EQ(gort_run(read_in_all_threads, &fd[0], &(gort_options){ .max_threads = 5 }), 7);
+	guest_join(g);
+	close(fd[0]);
+	close(fd[1]);
+}
+
+/* ---- limits of the system, in children */
+static void in_child(void (*fn)(long), long n)
+{
+	int status = -1;
+	pid_t child;
+
+	fflush(NULL);
+	child = fork();
+	CHECK(child >= 0);
+	if (child == 0) {
+		alarm(60);
+		fn(n);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		test_fail_(__FILE__, __LINE__, "with %ld: status %#x", n, status);
+}
+
+static void set_limit(__rlimit_resource_t what, rlim_t n)
+{
+	CHECK_EQ(setrlimit(what, &(struct rlimit){ n, n }), 0);
+}
+
+/* A user of its own, that may have so many threads. */
+static void few_by_nproc(long n)
+{
+	int err;
+
+	set_limit(RLIMIT_NPROC, (rlim_t)n);
+	CHECK_EQ(setuid((uid_t)(100000 + getpid())), 0);
+	err = gort_run(work, NULL, NULL);
+	CHECK(err == 5 || (err == -EAGAIN && n < 6));
+	err = gort_start(NULL);
+	CHECK(err == 0 || (err == -EAGAIN && n < 6));
+	if (err == 0)
+		CHECK_EQ(gort_stop(), 0);
+}
+
+// variants: maxprocs
+// not: tsan asan qemu valgrind
+TEST_PLAIN(few_threads_by_the_systems_limit)
+{
+	if (geteuid() != 0)
+		SKIP("only root can become a user that has no threads yet");
+	for (long n = 1; n <= 10; n++)
+		in_child(few_by_nproc, n);
+}
+
+static long address_space(void)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	long pages = 0;
+
+	CHECK(f != NULL);
+	CHECK_EQ(fscanf(f, "%ld", &pages), 1);
+	fclose(f);
+	return pages * sysconf(_SC_PAGESIZE);
+}
+
+static void wait_for_close(void *c)
+{
+	gort_chan_recv(c, NULL);
+}
+
+static int fill_memory(void *arg)
+{
+	gort_chan *c = gort_chan_make(0, 0);
+	gort_waitgroup ended = { 0 };
+	int err = 0;
+
+	(void)arg;
+	if (!c)
+		return -ENOMEM;
+	for (int i = 0; i < 3000 && err == 0; i++) {
+		err = gort_waitgroup_go(&ended, wait_for_close, c);
+		if (i % 64 == 0)
+			gort_yield();
+	}
+	CHECK(err == 0 || err == -ENOMEM);
+	for (int i = 0; i < 1000; i++) {
+		gort_chan *more = gort_chan_make(1, 10000);
+		gort_task *task = gort_spawn(nothing, NULL, NULL);
+
+		if (task)
+			CHECK_EQ(gort_join(task, NULL), 0);
+		gort_chan_release(more);
+	}
+	CHECK_EQ(gort_chan_close(c), 0);
+	CHECK_EQ(gort_waitgroup_wait(&ended), 0);
+	gort_chan_release(c);
+	return 0;
+}
+
+static int work_in_memory(void *arg)
+{
+	gort_waitgroup ended = { 0 };
+	int err = 0;
+
+	(void)arg;
+	for (int i = 0; i < 100 && err == 0; i++)
+		err = gort_waitgroup_go(&ended, burn_and_nap, NULL);
+	CHECK_EQ(gort_waitgroup_wait(&ended), 0);
+	return err ? err : 5;
+}
+
+static void little_memory(long n)
+{
+	int err;
+
+	set_limit(RLIMIT_AS, (rlim_t)(address_space() + n));
+	err = gort_run(fill_memory, NULL, NULL);
+	CHECK(err == 0 || err == -ENOMEM || err == -EAGAIN);
+	CHECK(err == 0 || n < (200L << 20));
+	err = gort_run(work_in_memory, NULL, NULL); /* all of it has come back */
+	CHECK(err == 5 || err == -ENOMEM || err == -EAGAIN);
+	CHECK(err == 5 || n < (200L << 20));
+}
+
+// variants: maxprocs
+// not: tsan asan qemu valgrind
+TEST_PLAIN(little_address_space)
+{
+	static const long kib[] = { 0,     4,     16,    64,    256,   1000,   4000,   9000,
+				    12000, 16000, 20000, 30000, 50000, 100000, 300000, 800000 };
+
+	for (size_t i = 0; i < sizeof kib / sizeof kib[0]; i++)
+		in_child(little_memory, kib[i] << 10);
+}
+
+struct reader {
+	int fd[2];
+	atomic_int began, done;
+	gort_waitgroup ended;
+};
+
+static void read_one(void *arg)
+{
+	struct reader *r = arg;
+	char byte;
+
+	atomic_fetch_add(&r->began, 1);
+	CHECK_EQ(read(r->fd[0], &byte, 1), 1);
+	atomic_fetch_add(&r->done, 1);
+}
+
+/* Sysmon cannot ask /proc then. */
+// variants: maxprocs
+TEST(blocked_calls_without_descriptors_left)
+{
+	struct reader r = { 0 };
+	struct rlimit was;
+
+	CHECK_EQ(pipe(r.fd), 0);
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &was), 0);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 0, was.rlim_max }), 0);
+	for (int i = 0; i < 10; i++)
+		CHECK_EQ(gort_waitgroup_go(&r.ended, read_one, &r), 0);
+	EVENTUALLY(atomic_load(&r.began) == 10);
+	make_progress(50);
+	CHECK_EQ(atomic_load(&r.done), 0);
+	for (int i = 0; i < 10; i++)
+		CHECK_EQ(write(r.fd[1], "x", 1), 1);
+	CHECK_EQ(gort_waitgroup_wait(&r.ended), 0);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &was), 0);
+	close(r.fd[0]);
+	close(r.fd[1]);
+}
+
+// variants: maxprocs
+// not: tsan
+TEST(hogs_without_descriptors_left)
+{
+	struct hogs h = { 0 };
+	struct rlimit was;
+
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &was), 0);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 0, was.rlim_max }), 0);
+	hogs_start(&h, 4);
+	make_progress(SCALE(100));
+	hogs_stop(&h);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &was), 0);
+}
