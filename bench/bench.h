@@ -34,6 +34,9 @@ void report_whole(const char *name, const struct stopwatch *w);
 void report_bytes(const char *name, double bytes);
 void report_value(const char *name, double value, const char *unit);
 
+/* Of times in ns; sorts them. */
+void report_percentiles(const char *p50, const char *p99, int64_t *values, size_t n);
+
 /* A line of /proc/self/status, in bytes: "VmRSS", "VmPTE". */
 double memory_of(const char *what);
 
@@ -87,6 +90,12 @@ void bench_waitgroup(void);
 void bench_timer_reset(void);
 void bench_timers1m(void);
 void bench_sleepers100(void);
+
+/* preempt.c */
+void bench_fairness(void);
+void bench_preempt_cost(void);
+void bench_blocked_call(void);
+void bench_pipes10k(void);
 
 /* select.c */
 void bench_select2(void);

@@ -41,6 +41,10 @@ static const struct bench {
 	{ "sleepers100", bench_sleepers100 },
 	{ "timer_reset", bench_timer_reset },
 	{ "timers1m", bench_timers1m },
+	{ "fairness", bench_fairness },
+	{ "preempt_cost", bench_preempt_cost },
+	{ "blocked_call", bench_blocked_call },
+	{ "pipes10k", bench_pipes10k },
 };
 
 #define BENCHES (sizeof table / sizeof table[0])
@@ -52,7 +56,10 @@ static int list(void)
 	return 0;
 }
 
-GORT_MAIN(argc, argv)
+/* pipes10k has ten thousand threads that block. */
+static const gort_options options = { .max_threads = 20000 };
+
+GORT_MAIN_WITH(argc, argv, &options)
 {
 	if (argc == 2 && strcmp(argv[1], "--list") == 0)
 		return list();

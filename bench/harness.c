@@ -61,6 +61,20 @@ void report_bytes(const char *name, double bytes)
 	report_value(name, bytes, "bytes");
 }
 
+static int by_value(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+void report_percentiles(const char *p50, const char *p99, int64_t *values, size_t n)
+{
+	qsort(values, n, sizeof *values, by_value);
+	report_value(p50, (double)values[n / 2] / GORT_US, "us");
+	report_value(p99, (double)values[n / 100 * 99] / GORT_US, "us");
+}
+
 void measure_each(const char *name, void (*work)(long n), long n)
 {
 	struct stopwatch w;

@@ -13,21 +13,6 @@ static uint32_t next_random(uint32_t *state)
 	return *state >> 8;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* Sorts them. */
-static void report_percentiles(const char *p50, const char *p99, int64_t *values, size_t n)
-{
-	qsort(values, n, sizeof *values, by_value);
-	report_value(p50, (double)values[n / 2] / GORT_US, "us");
-	report_value(p99, (double)values[n / 100 * 99] / GORT_US, "us");
-}
-
 static void *memory(size_t n, size_t size)
 {
 	void *p = calloc(n, size);

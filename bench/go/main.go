@@ -38,6 +38,10 @@ var table = []struct {
 	{"sleepers100", benchSleepers100},
 	{"timer_reset", benchTimerReset},
 	{"timers1m", benchTimers1m},
+	{"fairness", benchFairness},
+	{"preempt_cost", benchPreemptCost},
+	{"blocked_call", benchBlockedCall},
+	{"pipes10k", benchPipes10k},
 }
 
 func list() {
