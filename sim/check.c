@@ -258,7 +258,8 @@ void check_all_wait(uint64_t until)
 static bool one_was_left(void)
 {
 	for (unsigned i = 0; i < fiber_count; i++)
-		if (fibers[i]->life != GONE && g_of(fibers[i])->state == G_RUNNING)
+		if (fibers[i]->life != GONE &&
+		    (g_of(fibers[i])->state == G_RUNNING || g_of(fibers[i])->state == G_DEAD))
 			return true;
 	return false;
 }

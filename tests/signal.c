@@ -268,13 +268,14 @@ static void cancel_on_signal(void *arg)
 
 	next(c);
 	gort_ctx_cancel(ctx, -EINTR);
+	gort_ctx_release(ctx);
 }
 
 TEST(a_signal_cancels_a_context)
 {
 	gort_ctx *ctx = gort_ctx_with_cancel(gort_ctx_background());
 	gort_chan *c = notified(1, SIGTERM);
-	void *both[] = { ctx, c };
+	void *both[] = { gort_ctx_retain(ctx), c };
 
 	CHECK_EQ(gort_go(cancel_on_signal, both), 0);
 	raise(SIGTERM);

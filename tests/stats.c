@@ -624,6 +624,7 @@ static int idle(void *arg)
 }
 
 /* sysmon would sleep all the time otherwise. */
+// not: tsan
 TEST_PLAIN(an_idle_process_tells)
 {
 	int n;

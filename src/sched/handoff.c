@@ -83,7 +83,7 @@ void gort__ps_retake(struct suspect *s, uint32_t n)
 			s[i].taken = false;
 			store_release(&s[i].m->handle, s[i].p); /* t4 */
 		} else {
-			s[i].m->seen_away.at = 0;
+			store_relaxed(&s[i].m->seen_away.at, 0);
 			store_relaxed(&s[i].m->away, (uint32_t)AWAY_RETAKEN);
 			add_relaxed(&sched.away, 1);
 		}

@@ -207,12 +207,13 @@ void gort__m_ended(struct m *m)
 /* It runs user code, without a P, and sleeps in the kernel: asked twice, its clock stands still. */
 static bool is_asleep(struct m *m)
 {
-	int64_t before = m->seen_away.cpu;
+	int64_t before = load_relaxed(&m->seen_away.cpu), cpu;
 
 	if (load_acquire(&m->in_rt) || !load_relaxed(&m->tid))
 		return false;
-	m->seen_away.cpu = os_thread_cpu(load_relaxed(&m->tid));
-	return os_thread_asleep(load_relaxed(&m->tid)) != 0 && m->seen_away.cpu == before;
+	cpu = os_thread_cpu(load_relaxed(&m->tid));
+	store_relaxed(&m->seen_away.cpu, cpu);
+	return os_thread_asleep(load_relaxed(&m->tid)) != 0 && cpu == before;
 }
 
 enum { ALL_ENDED, SOME_COMPUTE, SOME_INSIDE };

@@ -175,14 +175,15 @@ void gort__look_away(int64_t now, struct looked *l)
 	n = some_away(some);
 	for (uint32_t i = 0; i < n; i++) {
 		struct m *m = some[i];
-		int64_t cpu = os_thread_cpu(load_relaxed(&m->tid)), went = cpu - m->seen_away.cpu;
-		int64_t passed = now - m->seen_away.at;
+		int64_t cpu = os_thread_cpu(load_relaxed(&m->tid)),
+			went = cpu - load_relaxed(&m->seen_away.cpu);
+		int64_t at = load_relaxed(&m->seen_away.at), passed = now - at;
 
 		/* Most of the time, not now and then: it may sleep in a loop, and be interrupted. */
-		if (m->seen_away.at && went >= passed / 2 && went >= EARLY &&
-		    !load_relaxed(&m->in_rt) && os_thread_asleep(load_relaxed(&m->tid)) != 1)
+		if (at && went >= passed / 2 && went >= EARLY && !load_relaxed(&m->in_rt) &&
+		    os_thread_asleep(load_relaxed(&m->tid)) != 1)
 			ask(m, 0, PREEMPT_SLICE, 0);
-		m->seen_away.cpu = cpu;
-		m->seen_away.at = now;
+		store_relaxed(&m->seen_away.cpu, cpu);
+		store_relaxed(&m->seen_away.at, now);
 	}
 }
