@@ -5,6 +5,7 @@
 #define GORT_TESTS_HOGS_H
 
 #include "harness.h"
+#include "process.h"
 
 #include <dirent.h>
 #include <stdatomic.h>
@@ -88,18 +89,6 @@ static inline void burn(int64_t cpu)
 	while (thread_cpu() < end)
 		for (volatile int i = 0; i < 20000; i = i + 1)
 			continue;
-}
-
-static inline int count_threads(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	int n = 0;
-
-	CHECK(dir != NULL);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n - 2;
 }
 
 #endif

@@ -234,18 +234,6 @@ static void lock_and_end(void *arg)
 	gort_lock_thread();
 }
 
-static int mappings(void)
-{
-	FILE *f = fopen("/proc/self/maps", "re");
-	int c, n = 0;
-
-	CHECK(f != NULL);
-	while ((c = getc(f)) != EOF)
-		n += c == '\n';
-	fclose(f);
-	return n;
-}
-
 // variants: maxprocs
 // not: tsan
 TEST(many_that_end_locked_leak_nothing)

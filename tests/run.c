@@ -2,7 +2,7 @@
  * run.c - gort_run, gort_start and gort_stop, options and the environment, GOMAXPROCS: the runtime
  * starts, stops, leaves nothing behind and starts again.
  */
-#include "harness.h"
+#include "process.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -23,41 +23,6 @@ static int entries(const char *path)
 		n++;
 	closedir(dir);
 	return n - 2;
-}
-
-/* The runtime's, by their names: a sanitizer has threads, too. */
-static int threads(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	struct dirent *e;
-	int n = 0;
-
-	CHECK(dir != NULL);
-	while ((e = readdir(dir)) != NULL) {
-		char path[300], name[16] = "";
-		FILE *f;
-
-		snprintf(path, sizeof path, "/proc/self/task/%s/comm", e->d_name);
-		f = fopen(path, "re");
-		if (f && fgets(name, sizeof name, f))
-			n += strncmp(name, "gort", 4) == 0;
-		if (f)
-			fclose(f);
-	}
-	closedir(dir);
-	return n;
-}
-
-static int mappings(void)
-{
-	FILE *f = fopen("/proc/self/maps", "re");
-	int c, n = 0;
-
-	CHECK(f != NULL);
-	while ((c = getc(f)) != EOF)
-		n += c == '\n';
-	fclose(f);
-	return n;
 }
 
 static int nothing(void *arg)

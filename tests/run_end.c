@@ -15,41 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The runtime's, by their names: a sanitizer has threads, too. */
-static int threads(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	struct dirent *e;
-	int n = 0;
-
-	CHECK(dir != NULL);
-	while ((e = readdir(dir)) != NULL) {
-		char path[300], name[16] = "";
-		FILE *f;
-
-		snprintf(path, sizeof path, "/proc/self/task/%s/comm", e->d_name);
-		f = fopen(path, "re");
-		if (f && fgets(name, sizeof name, f))
-			n += strncmp(name, "gort", 4) == 0;
-		if (f)
-			fclose(f);
-	}
-	closedir(dir);
-	return n;
-}
-
-static int lines(const char *path)
-{
-	FILE *f = fopen(path, "re");
-	int c, n = 0;
-
-	CHECK(f != NULL);
-	while ((c = getc(f)) != EOF)
-		n += c == '\n';
-	fclose(f);
-	return n;
-}
-
 /* The stacks of those that were left behind are kept for good, with what describes them: some bytes
  * a life, in the tests that leave some. */
 int harness_leaks(void)
@@ -605,11 +570,11 @@ TEST_PLAIN(many_lives_leave_nothing)
 		EVENTUALLY(atomic_load(&l.readers.woken) == 2);
 		if (i == LIVES / 4) {
 			EVENTUALLY(threads() == 0);
-			maps = lines("/proc/self/maps");
+			maps = mappings();
 		}
 	}
 	EVENTUALLY(threads() == 0);
-	CHECK(lines("/proc/self/maps") <= maps + 64);
+	CHECK(mappings() <= maps + 64);
 	CHECK_EQ(gort_chan_try_send(l.never, NULL), -EAGAIN);
 	CHECK_EQ(gort_chan_len(l.readers.c), 0);
 	close(l.readers.fd[0]);

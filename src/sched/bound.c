@@ -14,9 +14,10 @@
  * goes idle (gort__bound_go_on). One whose M does not wait yet is left where it is: its M is on its
  * way to give up a P, and looks then.
  *
- * Turns. fresh takes turns with the global queue and the P's own. tired comes last, but once in a slice (serve_tired),
- * and then not twice running: who was woken need not wait behind those that have had their slice. In each queue the order is
- * that of coming, so no goroutine waits more than a bounded number of slices.
+ * Turns. fresh takes turns with the global queue and the P's own. tired comes last, but once in a
+ * slice (serve_tired), and then not twice running: who was woken need not wait behind those that have
+ * had their slice. In each queue the order is that of coming, so no goroutine waits more than a bounded
+ * number of slices.
  *
  * Both queues are under sched.lock, as m->waits and m->next_p are.
  */
@@ -117,7 +118,7 @@ struct g *gort__bound_take(struct p *p, bool locals)
 	if (p->others_turn && others)
 		return NULL;
 	if (first_may_run(&sched.tired) && load_relaxed(&p->serve_tired) &&
-	    !(p->served_tired && (locals || others || sched.fresh.head))) {
+	    !(p->served_tired && (others || sched.fresh.head))) {
 		store_relaxed(&p->serve_tired, 0);
 		p->served_tired = true;
 		return pop(&sched.tired);
@@ -126,7 +127,7 @@ struct g *gort__bound_take(struct p *p, bool locals)
 		p->served_tired = false;
 		return pop(&sched.fresh);
 	}
-	if (first_may_run(&sched.tired) && !others && !locals)
+	if (first_may_run(&sched.tired) && !others)
 		return pop(&sched.tired);
 	return NULL;
 }
@@ -193,7 +194,7 @@ void gort__bound_parks(struct m *m, struct g *g)
 	m->p->ticks = 1;
 	if (g->thread_locks)
 		return;
-	g->waits.bound &= ~(uint32_t)BOUND_THREAD; /* main, for the first time */
+	g->waits.bound &= ~(uint32_t)BOUND_THREAD; /* main, for the first time, or it ends */
 	g->thread = NULL;
 	m->locked = NULL;
 	m->dedicated = true;
@@ -239,10 +240,8 @@ void gort__bound_begin(struct m *m, struct g *main)
 /* It ends, bound: the thread ends with it, unless it is gort_run's caller. */
 void gort__bound_end(struct m *m, struct g *g)
 {
-	m->p->ticks = 1;
-	g->thread = NULL;
-	m->locked = NULL;
-	m->dedicated = true;
+	g->thread_locks = 0;
+	gort__bound_parks(m, g);
 }
 
 GORT_API void gort_lock_thread(void)

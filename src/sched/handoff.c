@@ -93,13 +93,6 @@ void gort__ps_retake(struct suspect *s, uint32_t n)
 
 /* ---- to whom ---------------------------------------------------------------------------------- */
 
-static bool timers_due(struct p *p)
-{
-	int64_t next = load_acquire(&p->timers.next);
-
-	return next != OS_FOREVER && next <= os_now();
-}
-
 /* Idle Ps for bound goroutines that wait: rule 1. */
 static struct m *serve_bound(struct m *chain)
 {
@@ -260,8 +253,6 @@ bool gort__p_wait(struct m *m)
 	m->p = NULL;
 	note_clear(&m->wake);
 	m->next_p = NULL;
-	if (load_acquire(&m->left))
-		return false;
 	lock_acquire(&sched.lock);
 	if (is_over(m)) {
 		lock_release(&sched.lock);
@@ -270,7 +261,6 @@ bool gort__p_wait(struct m *m)
 	p = gort__p_get();
 	if (p) {
 		gort__m_give(m, p, false);
-		m->called = false;
 	} else {
 		wait_bound(m);
 		gort__blist_push(&sched.fresh, m->g);

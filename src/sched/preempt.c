@@ -46,12 +46,7 @@
 
 static bool somebody_waits(struct p *p)
 {
-	int64_t next;
-
-	if (p_has_work(p) || load_relaxed(&sched.global_count))
-		return true;
-	next = load_acquire(&p->timers.next);
-	return next != OS_FOREVER && next <= os_now();
+	return p_has_work(p) || load_relaxed(&sched.global_count) || timers_due(p);
 }
 
 /* how: PREEMPT_*. */
@@ -141,7 +136,7 @@ static void switch_signal(uintptr_t sp)
 	if (!m_enter(m))
 		gort__p_back(m);
 	else if (still_meant(m))
-		give_way(m, PREEMPT_SLICE);
+		give_way(m, PREEMPT_DUE);
 	m_leave(m_self());
 }
 

@@ -62,9 +62,7 @@ static bool sleeps(struct p *p, struct m *m, int64_t now)
 static void computes(struct p *p, struct m *m, struct looked *l)
 {
 	int64_t limit = l->fresh && EARLY < sched.slice ? EARLY : sched.slice;
-	uint32_t how = p->seen.burnt >= LONG   ? PREEMPT_LONG
-		: p->seen.burnt >= sched.slice ? PREEMPT_SLICE
-					       : PREEMPT_EARLY;
+	uint32_t how = p->seen.burnt >= LONG ? PREEMPT_LONG : PREEMPT_DUE;
 
 	if (!l->waits || p->seen.burnt < limit)
 		return;
@@ -182,7 +180,7 @@ void gort__look_away(int64_t now, struct looked *l)
 		/* Most of the time, not now and then: it may sleep in a loop, and be interrupted. */
 		if (at && went >= passed / 2 && went >= EARLY && !load_relaxed(&m->in_rt) &&
 		    os_thread_asleep(load_relaxed(&m->tid)) != 1)
-			ask(m, 0, PREEMPT_SLICE, 0);
+			ask(m, 0, PREEMPT_DUE, 0);
 		store_relaxed(&m->seen_away.cpu, cpu);
 		store_relaxed(&m->seen_away.at, now);
 	}

@@ -246,10 +246,9 @@ enum m_away { AWAY_NO, AWAY_BLOCKING, AWAY_RETAKEN };
 
 enum { ASK_PREEMPT = 1, ASK_STOP = 2 };
 
-/* Why a goroutine is to give way: it has had a part of a slice while others had none yet; a slice;
- * many. */
 #define PREEMPT_NEVER (UINT32_C(1) << 31)
-enum { PREEMPT_NO, PREEMPT_EARLY, PREEMPT_SLICE, PREEMPT_LONG };
+/* Why a goroutine is to give way: it has had its share, or many slices. */
+enum { PREEMPT_NO, PREEMPT_DUE, PREEMPT_LONG };
 
 struct m {
 	/* atomic, written by owner: see handoff.c */
@@ -604,6 +603,14 @@ void gort__g_entry(void *arg);            /* the first frame of each goroutine; 
 _Noreturn void gort__g_exit(struct g *g);
 void gort__g_start(struct m *m, struct g *g); /* queue a new one; m NULL: from a guest */
 void gort__run_due(struct m *m, struct timer_heap *h, int64_t now);
+/* Of p's own. */
+static inline bool timers_due(struct p *p)
+{
+	int64_t next = load_acquire(&p->timers.next);
+
+	return next != OS_FOREVER && next <= os_now();
+}
+
 /* Make g runnable. It has left its stack. m: the caller's, NULL for a guest. */
 void gort__ready(struct m *m, struct g *g);
 void gort__ready_list(struct m *m, struct glist *list); /* many, RUNNABLE already */
