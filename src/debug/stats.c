@@ -39,7 +39,12 @@ static uint64_t queued(struct p *p)
 	return (load_relaxed(&p->runnext) != NULL) + ring_len(&p->ring) + deque_len(&p->deque);
 }
 
-racy static void count_ps(gort_stats *s)
+racy static uint64_t timers_of(const struct p *p)
+{
+	return p->timers.live;
+}
+
+static void count_ps(gort_stats *s)
 {
 	uint32_t n = load_acquire(&sched.p_count);
 
@@ -49,7 +54,7 @@ racy static void count_ps(gort_stats *s)
 		s->switches += load_acquire(&p->picks);
 		s->steals += load_relaxed(&p->steals);
 		s->preemptions += load_relaxed(&p->preemptions);
-		s->timers += p->timers.live;
+		s->timers += timers_of(p);
 		s->runnable += queued(p);
 	}
 }
