@@ -145,7 +145,7 @@ static void check_runs(struct thread *t, struct g *g, struct m *m)
 		const struct m *o =
 			other->state == UNUSED || other->state == ENDED ? NULL : thread_m(other);
 
-		if (other != t && o && o->handle == m->p)
+		if (other != t && o && o->handle == handle_of(m->p))
 			sim_fail("P%u runs goroutine %llu on T%d and %llu on T%d", m->p->id,
 				 (unsigned long long)g->id, t->id, (unsigned long long)other->g,
 				 other->id);

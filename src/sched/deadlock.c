@@ -11,6 +11,8 @@
  *     (/proc/self/task); ours are the Ms, also those that an earlier runtime left behind, the
  *     creator, sysmon, and the one that delivers signals. Those that were there before gort was
  *     loaded (a sanitizer's helper) and the kernel's own workers do not count.
+ *  5. From 1 on until 4 has been asked no goroutine has run (picks): else the other thread may have
+ *     woken one and ended, and that have started another thread and wait for it.
  *
  * A runtime that gort_start has started has none: whoever started it lives.
  *
@@ -45,6 +47,17 @@ static bool no_thread_is_left(void)
 		sched.threads >= sched.max_threads && load_relaxed(&sched.away) == 0;
 }
 
+/* Under sched.lock, all Ps idle: how often a goroutine has been run. */
+static uint64_t picks(void)
+{
+	uint32_t n = load_acquire(&sched.p_count);
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		sum += load_relaxed(&load_relaxed(&sched.all_p[i])->picks);
+	return sum;
+}
+
 static int own_threads(void)
 {
 	return (int)sched.threads + (int)load_relaxed(&sched.left_behind) +
@@ -56,20 +69,23 @@ enum { ALL_WELL, OTHERS_LIVE, DEADLOCK, NO_THREADS };
 static int ask(void)
 {
 	int own, result = ALL_WELL;
+	uint64_t picked;
 	bool asleep;
 
 	lock_acquire(&sched.lock);
+	picked = picks();
 	asleep = sched.deadlocks && nobody_can_wake();
 	if (no_thread_is_left())
 		result = NO_THREADS;
 	own = own_threads();
 	lock_release(&sched.lock);
-	if (!asleep || load_acquire(&sched.guests))
+	if (!asleep)
 		return result;
-	if (os_threads(own) > own)
+	if (load_acquire(&sched.guests) || os_threads(own) > own)
 		return OTHERS_LIVE;
-	lock_acquire(&sched.lock); /* nothing has begun meanwhile */
-	result = nobody_can_wake() && own == own_threads() ? DEADLOCK : ALL_WELL;
+	lock_acquire(&sched.lock);
+	if (nobody_can_wake())
+		result = own == own_threads() && picked == picks() ? DEADLOCK : OTHERS_LIVE;
 	lock_release(&sched.lock);
 	return result;
 }

@@ -15,16 +15,28 @@ _Noreturn void gort__stop_here(struct m *m);
 void gort__guest_enter(void);
 void gort__guest_leave(void);
 
-/* False: its P was taken. */
-static inline bool m_enter(struct m *m)
+#define SHY ((uintptr_t)1 << (8 * sizeof(uintptr_t) - 1))
+
+static inline uintptr_t handle_of(const struct p *p)
 {
-	must_checked(!load_relaxed(&m->in_rt));
-	store_relaxed(&m->in_rt, 1);             /* n1 */
-	fence_light();                           /* n2 */
-	return load_acquire(&m->handle) != NULL; /* n3 */
+	return (uintptr_t)p | (gort__asymmetric ? 0 : SHY);
 }
 
-static inline struct m *rt_enter(void)
+static inlined bool handle_is_plain(uintptr_t handle)
+{
+	return (intptr_t)handle > 0;
+}
+
+/* False: its P was taken, or it must take a closer look (gort__p_back). */
+static inlined bool m_enter(struct m *m)
+{
+	must_checked(!load_relaxed(&m->in_rt));
+	store_relaxed(&m->in_rt, 1);                      /* n1 */
+	fence_compiler();                                 /* n2 */
+	return handle_is_plain(load_acquire(&m->handle)); /* n3 */
+}
+
+static inlined struct m *rt_enter(void)
 {
 	struct m *m = m_self();
 
@@ -62,29 +74,29 @@ static inline bool m_stops(const struct m *m)
 }
 
 /* Of a goroutine that is on m now. */
-static inline void m_leave(struct m *m)
+static inlined void m_leave(struct m *m)
 {
 	must_checked(load_relaxed(&m->in_rt));
 	store_release(&m->in_rt, 0); /* l1: meets the acquire in handoff.c, t3 */
-	fence_light();               /* l2: what was asked before t2, or by a signal, is seen */
+	fence_compiler();            /* l2: what was asked before t2, or by a signal, is seen */
 	if (unlikely(load_relaxed(&m->asks)))
 		gort__leave_slow(m);
 }
 
 /* The call's last act: what is slow is a jump, so that nothing need be kept across it. */
 int gort__leave_slow_with(struct m *m, int result);
-static inline int m_leave_with(struct m *m, int result)
+static inlined int m_leave_with(struct m *m, int result)
 {
 	must_checked(load_relaxed(&m->in_rt));
 	store_release(&m->in_rt, 0);
-	fence_light();
+	fence_compiler();
 	if (unlikely(load_relaxed(&m->asks)))
 		return gort__leave_slow_with(m, result);
 	return result;
 }
 
 /* m: the M that it is on now, or NULL. */
-static inline int rt_leave_with(struct m *m, int result)
+static inlined int rt_leave_with(struct m *m, int result)
 {
 	if (likely(m != NULL))
 		return m_leave_with(m, result);
@@ -93,7 +105,7 @@ static inline int rt_leave_with(struct m *m, int result)
 }
 
 /* What rt_enter gave, which need not be the M that it is on now. */
-static inline void rt_leave(struct m *m)
+static inlined void rt_leave(struct m *m)
 {
 	if (unlikely(!m))
 		gort__guest_leave();
@@ -102,7 +114,7 @@ static inline void rt_leave(struct m *m)
 }
 
 /* The same where it has not waited. */
-static inline void rt_leave_here(struct m *m)
+static inlined void rt_leave_here(struct m *m)
 {
 	if (unlikely(!m))
 		gort__guest_leave();

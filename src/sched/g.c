@@ -152,14 +152,24 @@ static rare int go_failed(struct m *m, struct g *g)
 	return -ENOMEM;
 }
 
-static noinline void start_elsewhere(struct m *m, struct g *g)
+static rare int go_again(struct m *m, gort_func fn, void *arg, void *caller)
 {
-	gort__g_start(m, g);
+	store_relaxed(&m->in_rt, 0);
+	return go(fn, arg, 0, caller);
 }
 
-static noinline void start_with_help(struct p *p)
+static rare int start_elsewhere(struct m *m, struct g *g)
 {
-	gort__work_queued_slow(p, deque_len(&p->deque) > 1);
+	gort__g_start(m, g);
+	m_leave(m);
+	return 0;
+}
+
+static noinline int start_with_help(struct m *m)
+{
+	gort__work_queued_slow(m->p, deque_len(&m->p->deque) > 1);
+	m_leave(m);
+	return 0;
 }
 
 /* What stands here needs no frame: a P that keeps a free G and a number, and no other that
@@ -173,7 +183,7 @@ GORT_API int gort_go(gort_func fn, void *arg)
 	if (unlikely(!m || !fn || m->g->waits.bound & (BOUND_CTX | BOUND_BUBBLE)))
 		return go(fn, arg, 0, __builtin_return_address(0));
 	if (unlikely(!m_enter(m)))
-		gort__p_lost(m);
+		return go_again(m, fn, arg, __builtin_return_address(0));
 	p = m->p;
 	if (unlikely(!p->free_count || p->next_id == p->end_id))
 		return go_inside(m, fn, arg, 0, __builtin_return_address(0));
@@ -183,11 +193,10 @@ GORT_API int gort_go(gort_func fn, void *arg)
 	begin(m, g, fn, arg, p->next_id++, (char *)g);
 	g->spawned_at = __builtin_return_address(0);
 	if (unlikely(!deque_push(&p->deque, g)))
-		start_elsewhere(m, g);
-	else if (unlikely(queued_while_idle()))
-		start_with_help(p);
-	m_leave(m);
-	return 0;
+		return start_elsewhere(m, g);
+	if (unlikely(queued_while_idle()))
+		return start_with_help(m);
+	return m_leave_with(m, 0);
 }
 
 static void run_with_empty_copy(void *arg)

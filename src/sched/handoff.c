@@ -4,27 +4,31 @@
  *
  * Any library may block, and says nothing. So sysmon takes the P of a thread that sleeps in the
  * kernel (retake.c), without a fence or a locked step in the calls of those that do not. Each M has
- * two shared words: in_rt, 1 while it is in gort; handle, the P that it holds, or NULL. In gort it
+ * two shared words: in_rt, 1 while it is in gort; handle, the P that it holds, or 0. In gort it
  * goes by m->p, which no other touches.
  *
  *   entry   n1  store in_rt = 1
- *           n2  fence_light
- *           n3  load handle. Not NULL: m->p is it still. NULL: it was taken, or is being looked at:
+ *           n2  a light fence
+ *           n3  load handle. Not 0: m->p is it still. 0: it was taken, or is being looked at:
  *           n4  transition lock; handle again, it may have been put back; else wait for a P
  *   leave   l1  store in_rt = 0 (release: after all that was done with the P)
- *           l2  fence_light, then load asks: who asks something of a thread in gort stores that
+ *           l2  a light fence, then load asks: who asks something of a thread in gort stores that
  *               before t2, so that either t3 finds 0 or it is seen here
- *   giving  g1  CAS handle P -> NULL, by the owner, in gort; if that fails, sysmon has it in its
+ *   giving  g1  CAS handle P -> 0, by the owner, in gort; if that fails, sysmon has it in its
  *   away        hands, and will put it back: wait on the transition lock, try again
  *           g2  the P is idle, or another's
- *   taking  t1  transition lock; CAS handle P -> NULL of the suspects
+ *   taking  t1  transition lock; CAS handle P -> 0 of the suspects
  *           t2  membarrier, one for all suspects
  *           t3  load in_rt (acquire). 0: the P is taken, and goes to who waits
  *           t4  1: handle = P: back it goes
  *
- * Either n3 comes after t1 and finds NULL, or n1 comes before t2 and t3 finds 1. What t1 to t4 do
+ * Either n3 comes after t1 and finds 0, or n1 comes before t2 and t3 finds 1. What t1 to t4 do
  * to handle may not be undone by the owner meanwhile: hence its CAS at g1. After t1 the owner only
  * reads it until the lock is free. models/retake.pml proves it, and shows what each step is for.
+ *
+ * Where there is no membarrier light fences are full ones. So as not to ask for that at each call, n3
+ * and l2 are made to take their slow paths then, which make the fence: handle is the P with a bit
+ * that n3 does not like (SHY), and asks always has ASK_FENCE.
  *
  * Who gets a P that its M has left (gort__p_place, under sched.lock): the M of a bound goroutine
  * whose turn it is (bound.c), else an idle M if there is something to run, else nobody: it is idle,
@@ -49,19 +53,20 @@ static struct lock transition = LOCK_INIT(RANK_HANDLE);
 void gort__m_take(struct m *m, struct p *p)
 {
 	m->p = p;
-	store_release(&m->handle, p);
+	store_release(&m->handle, handle_of(p));
 }
 
 struct p *gort__m_drop(struct m *m)
 {
-	struct p *p = m->p, *was = p;
+	struct p *p = m->p;
+	uintptr_t was = handle_of(p);
 
 	if (!p)
 		return NULL;
-	while (!cas_acq_rel(&m->handle, &was, NULL)) { /* g1 */
+	while (!cas_acq_rel(&m->handle, &was, 0)) { /* g1 */
 		lock_acquire(&transition);
 		lock_release(&transition);
-		was = p;
+		was = handle_of(p);
 	}
 	m->p = NULL;
 	return p;
@@ -71,9 +76,9 @@ void gort__ps_retake(struct suspect *s, uint32_t n)
 {
 	lock_acquire(&transition);
 	for (uint32_t i = 0; i < n; i++) {
-		struct p *p = s[i].p;
+		uintptr_t was = handle_of(s[i].p);
 
-		s[i].taken = p && cas_acq_rel(&s[i].m->handle, &p, NULL); /* t1 */
+		s[i].taken = s[i].p && cas_acq_rel(&s[i].m->handle, &was, 0); /* t1 */
 	}
 	os_membarrier(); /* t2 */
 	for (uint32_t i = 0; i < n; i++) {
@@ -81,7 +86,7 @@ void gort__ps_retake(struct suspect *s, uint32_t n)
 			continue;
 		if (load_acquire(&s[i].m->in_rt)) { /* t3 */
 			s[i].taken = false;
-			store_release(&s[i].m->handle, s[i].p); /* t4 */
+			store_release(&s[i].m->handle, handle_of(s[i].p)); /* t4 */
 		} else {
 			store_relaxed(&s[i].m->seen_away.at, 0);
 			store_relaxed(&s[i].m->away, (uint32_t)AWAY_RETAKEN);
@@ -297,19 +302,27 @@ bool gort__p_yield(struct m *m)
 	return sleep_until_given(m, chain);
 }
 
+bool gort__p_holds(struct m *m)
+{
+	if (gort__asymmetric)
+		return false;
+	fence_seq(); /* n2 */
+	return load_acquire(&m->handle) != 0;
+}
+
 bool gort__p_back(struct m *m)
 {
-	struct p *p;
+	bool back;
 
 	lock_acquire(&transition);
-	p = load_relaxed(&m->handle);
+	back = load_relaxed(&m->handle) != 0;
 	lock_release(&transition);
-	return p || gort__p_wait(m);
+	return back || gort__p_wait(m);
 }
 
 rare void gort__p_lost(struct m *m)
 {
-	if (!gort__p_back(m))
+	if (!gort__p_holds(m) && !gort__p_back(m))
 		gort__stop_here(m);
 }
 
@@ -317,7 +330,7 @@ struct m *rt_enter_midway(void)
 {
 	struct m *m = m_self();
 
-	if (m && !m_enter(m) && !gort__p_back(m))
+	if (m && !m_enter(m) && !gort__p_holds(m) && !gort__p_back(m))
 		m = NULL;
 	if (!m)
 		gort__guest_enter();
@@ -349,12 +362,17 @@ rare void gort__leave_slow(struct m *m)
 {
 	uint32_t asks;
 
-	while ((asks = load_acquire(&m->asks)) != 0) {
+	for (;;) {
+		if (!gort__asymmetric)
+			fence_seq(); /* l2 */
+		asks = load_acquire(&m->asks) & ~(uint32_t)ASK_FENCE;
+		if (!asks)
+			return;
 		if (!(asks & ASK_STOP) && m->g->preempt_off)
 			return; /* gort_preempt_on looks again */
-		if (!m_enter(m)) {
+		if (!m_enter(m) && !gort__p_holds(m)) {
 			if (!gort__p_back(m))
-				store_relaxed(&m->asks, 0); /* it learns at its next call */
+				and_acq_rel(&m->asks, ASK_FENCE); /* it learns at its next call */
 		} else if (asks & ASK_STOP) {
 			stop_soon(m);
 		} else {
@@ -363,7 +381,7 @@ rare void gort__leave_slow(struct m *m)
 			m = m_self();
 		}
 		store_release(&m->in_rt, 0); /* l1 */
-		fence_light();               /* l2 */
+		fence_compiler();
 	}
 }
 

@@ -6,6 +6,7 @@
 #define GORT_SCHED_HANDOFF_H
 
 /* ---- handoff.c: Ps change hands; see there */
+bool gort__p_holds(struct m *m);             /* after m_enter, which was not sure */
 bool gort__p_back(struct m *m);              /* n4. False: the runtime has stopped */
 void gort__m_take(struct m *m, struct p *p); /* on m itself: it holds p, which was given to it */
 struct p *gort__m_drop(struct m *m); /* on m itself, in gort: it holds none; gives what it held */

@@ -97,6 +97,7 @@ struct m *gort__m_new(bool own_thread)
 	if (!m)
 		return NULL;
 	*m = (struct m){ .in_rt = 1,
+			 .asks = gort__asymmetric ? 0 : ASK_FENCE,
 			 .own_thread = own_thread,
 			 .random = (uint32_t)os_random() | 1 };
 	return m;

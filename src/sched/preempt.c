@@ -106,7 +106,7 @@ void gort__preempt_here(struct m *m)
 static void stop(struct m *m, uint32_t how)
 {
 	and_acq_rel(&m->asks, ~(uint32_t)ASK_PREEMPT);
-	if (!m_enter(m))
+	if (!m_enter(m) && !gort__p_holds(m))
 		gort__p_back(m);
 	else if (still_meant(m) && somebody_waits(m->p) && !load_relaxed(&sched.stopping))
 		stop_thread(m, how);
@@ -133,7 +133,7 @@ static void switch_signal(uintptr_t sp)
 	if (load_relaxed(&m->in_rt) || g->preempt_off || sp <= (uintptr_t)g->low ||
 	    sp >= (uintptr_t)g)
 		return;
-	if (!m_enter(m))
+	if (!m_enter(m) && !gort__p_holds(m))
 		gort__p_back(m);
 	else if (still_meant(m))
 		give_way(m, PREEMPT_DUE);

@@ -244,7 +244,7 @@ enum after_kind {
 /* Why an M that runs user code has no P. */
 enum m_away { AWAY_NO, AWAY_BLOCKING, AWAY_RETAKEN };
 
-enum { ASK_PREEMPT = 1, ASK_STOP = 2 };
+enum { ASK_PREEMPT = 1, ASK_STOP = 2, ASK_FENCE = 4 };
 
 #define PREEMPT_NEVER (UINT32_C(1) << 31)
 /* Why a goroutine is to give way: it has had its share, or many slices. */
@@ -254,7 +254,7 @@ struct m {
 	/* atomic, written by owner: see handoff.c */
 	uint32_t in_rt;   /* it is in gort, not in user code */
 	uint32_t asks;    /* atomic: ASK_*, looked at when it leaves gort */
-	struct p *handle; /* atomic: p, or NULL where others have taken it, or look at it */
+	uintptr_t handle; /* atomic: p, or 0 where others have taken it, or look at it */
 	/* owner */
 	struct g *g;             /* atomic, written by owner: the G that runs on it; NULL on g0 */
 	struct p *p;             /* in gort: the P it holds, or NULL */

@@ -121,6 +121,25 @@ SCENARIO(guest_spawns, "a plain thread makes goroutines while the Ps go idle: al
 	guest_join(t);
 }
 
+static void done_later(void *group)
+{
+	thread_sleep(50 * GORT_MS + (int64_t)pick(20) * GORT_US); /* sysmon looks, and asks */
+	gort_waitgroup_done(group);
+}
+
+SCENARIO(guest_after_guest, "main waits for one plain thread after another: no deadlock")
+{
+	for (int i = 0; i < 4; i++) {
+		gort_waitgroup all = { 0 };
+		struct guest_thread *t;
+
+		gort_waitgroup_add(&all, 1);
+		t = guest_start(done_later, &all);
+		gort_waitgroup_wait(&all);
+		guest_join(t);
+	}
+}
+
 static void guest_waits(void *c)
 {
 	int n, err = gort_chan_recv_until(c, &n, gort_in((int64_t)pick(50) * GORT_US));
