@@ -91,8 +91,8 @@ TEST(channel_goes_before_a_later_time)
 static void ticks(int how)
 {
 	gort_chan *c = make(0), *after = gort_after_chan(GORT_MS);
-	gort_timer *t = gort_timer_start(gort_in(GORT_MS), GORT_MS, NULL, NULL);
 	int64_t at = 0, start = gort_now();
+	gort_timer *t = gort_timer_start(start + GORT_MS, GORT_MS, NULL, NULL);
 	gort_case cases[2] = { GORT_CASE_RECV(c, NULL), GORT_CASE_RECV(gort_timer_chan(t), &at) };
 	struct call waiter = call_of(cases, 2, how);
 

@@ -631,7 +631,7 @@ TEST_PLAIN(an_idle_process_tells)
 
 	CHECK_EQ(run_with("sched=20", idle), 0);
 	n = parse(lines, 1000);
-	CHECK(n >= 2 && n <= lines[n - 1].ms / 20);
+	CHECK(n >= 2 && (unsigned)n <= lines[n - 1].ms / 20);
 	for (int i = 0; i < n; i++) {
 		CHECK(lines[i].ms >= (i ? lines[i - 1].ms + 20 : 20));
 		CHECK_EQ(lines[i].procs, 2);

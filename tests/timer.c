@@ -1053,19 +1053,20 @@ TEST(functions_are_late_but_not_lost_without_memory_for_goroutines)
 /* ---- the runtime's end ----------------------------------------------------------------------- */
 
 enum { LIVES = 6 };
+#define LEFT (300 * GORT_MS) /* the run that starts them is over by then */
 static gort_timer *left[LIVES];
 static gort_chan *left_after[2];
 
 static int leave_timers(void *arg)
 {
 	(void)arg;
-	left[0] = start(gort_in(20 * GORT_MS), 0, NULL, NULL);
-	left[1] = start(gort_in(20 * GORT_MS), GORT_MS, count_one, NULL);
+	left[0] = start(gort_in(LEFT), 0, NULL, NULL);
+	left[1] = start(gort_in(LEFT), GORT_MS, count_one, NULL);
 	left[2] = start(gort_in(GORT_MS), 0, NULL, NULL);
 	left[3] = start(GORT_FOREVER, 0, count_one, NULL);
-	left[4] = start(gort_in(20 * GORT_MS), 0, count_one, NULL);
+	left[4] = start(gort_in(LEFT), 0, count_one, NULL);
 	left[5] = start(GORT_NOW, 0, NULL, NULL);
-	left_after[0] = gort_after_chan(20 * GORT_MS);
+	left_after[0] = gort_after_chan(LEFT);
 	left_after[1] = gort_after_chan(0);
 	CHECK(gort_timer_stop(left[4]));
 	next_tick(left[2]);
@@ -1106,7 +1107,7 @@ TEST_PLAIN(timers_are_released_after_the_runtime_has_ended)
 
 static int live_again(void *arg)
 {
-	gort_sleep(30 * GORT_MS);
+	gort_sleep(LEFT + 10 * GORT_MS);
 	CHECK_EQ(atomic_load(&fired), 0);
 	check_no_tick(left[0]);
 	if (arg)
