@@ -28,6 +28,7 @@
 #define LONG (100 * GORT_MS)
 #define RETAKE_IDLE (10 * GORT_MS)
 #define STILL_LONG (10 * GORT_MS)
+#define STILL_SOON (2 * GORT_MS)
 #define TRIES_SOON 20   /* signals in quick succession */
 #define TRIES_REPAIR 60 /* unanswered: somebody blocks the signal, or has taken it over */
 #define AWAY_LOOK (2 * GORT_MS)
@@ -86,7 +87,8 @@ static void begins(struct p *p, struct m *m, int64_t now)
 void gort__look_stuck(struct p *p, int64_t now, bool moved, struct looked *l)
 {
 	struct m *m = load_acquire(&p->m);
-	int64_t cpu, went;
+	int64_t cpu, went, passed;
+	bool slow;
 
 	if (!m || moved || m != p->seen.m || !load_relaxed(&m->g)) {
 		begins(p, m, now);
@@ -96,7 +98,9 @@ void gort__look_stuck(struct p *p, int64_t now, bool moved, struct looked *l)
 		return;
 	cpu = os_thread_cpu(load_relaxed(&m->tid));
 	went = p->seen.cpu < 0 ? -1 : cpu - p->seen.cpu;
+	passed = now - p->seen.asked;
 	p->seen.cpu = cpu;
+	p->seen.asked = now;
 	if (went != 0)
 		p->seen.still_since = now;
 	if (went == 0 && sleeps(p, m, now)) {
@@ -106,7 +110,11 @@ void gort__look_stuck(struct p *p, int64_t now, bool moved, struct looked *l)
 		p->seen.burnt += went;
 		computes(p, m, l);
 	}
-	l->soon |= went <= 0 && l->waits; /* at the next look it is clear */
+	/* At the next look it is clear. But where too many want the processors that need not be soon. */
+	slow = went <= 0 ? now - p->seen.still_since < STILL_SOON
+			 : went < passed / 2 && !p->seen.slow;
+	l->soon |= slow && l->waits;
+	p->seen.slow = slow;
 }
 
 void gort__look_done(struct looked *l)

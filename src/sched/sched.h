@@ -402,6 +402,8 @@ struct p {
 		int64_t since; /* ... since when it runs one goroutine, ... */
 		int64_t cpu;   /* ... its thread's clock at the last look, or -1, ... */
 		int64_t burnt; /* ... and what that has gone on by since */
+		int64_t asked; /* when the clock was read */
+		bool slow;     /* it had gone on by little: soon there was another look */
 		int64_t still_since, tired_since;
 		uint32_t tries;
 	} seen;

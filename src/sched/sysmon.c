@@ -16,9 +16,10 @@
  *
  * How often it looks:
  *    some P idles, another runs   every LOOK; every LOOK_BUSY while switches follow quickly
- *    all Ps run                   every BUSY_LOOK, or BUSY_WORK while something waits; every SOON
- *                                 where a second look decides, a signal was sent, or threads
- *                                 have just been found asleep: more will follow
+ *    all Ps run                   every BUSY_LOOK, a bit more often while something waits
+ *                                 (BUSY_WORK), or somebody who has had no slice yet (BUSY_FRESH);
+ *                                 every SOON where a second look decides, a signal was sent, or
+ *                                 threads have just been found asleep: more will follow
  *    all Ps idle                  every SLICE for a while, then not at all: an idle program uses
  *                                 no CPU. The poller (proc.c) waits for timers then
  * Other sleeps of a SLICE or more are lazy. It is announced (lazy, watch), then comes a full fence, then a
@@ -38,7 +39,8 @@
 #define TIMER_LOOK (1 * GORT_MS)
 #define TIMER_LATE (5 * GORT_MS) /* nobody comes: there is no M to be had */
 #define BUSY_LOOK (1 * GORT_MS)
-#define BUSY_WORK (500 * GORT_US)
+#define BUSY_WORK (900 * GORT_US)
+#define BUSY_FRESH (500 * GORT_US)
 #define SOON (50 * GORT_US)
 #define HOT 40u
 #define QUIET_LOOKS 50 /* looks without anything to see before it gets lazy */
@@ -283,6 +285,13 @@ static void trim(int64_t now, bool running)
 	sysmon.trim_left = gort__stacks_trim(most, count) + mem_trim(most, count);
 }
 
+static int64_t busy_pause(const struct look *l)
+{
+	if (!l->work)
+		return BUSY_LOOK;
+	return l->stuck.fresh ? BUSY_FRESH : BUSY_WORK;
+}
+
 static void sysmon_main(void *arg)
 {
 	uint32_t quiet = 0;
@@ -307,7 +316,7 @@ static void sysmon_main(void *arg)
 			if (l.stuck.soon || sysmon.hot)
 				note_sleep(&sysmon.pause, now + SOON);
 			else if (load_relaxed(&sched.idle_ps) == 0)
-				note_sleep(&sysmon.pause, now + (l.work ? BUSY_WORK : BUSY_LOOK));
+				note_sleep(&sysmon.pause, now + busy_pause(&l));
 			else if (quiet > QUIET_LOOKS)
 				sleep_lazily(now + SLICE, now + TIMER_LOOK, false);
 			else
