@@ -28,8 +28,8 @@
 
 #define WAKE_BATCH 512 /* goroutines that close collects before it lets them run */
 
-/* The usual sizes without a call. */
-static inline void copy_elem(void *to, const void *from, size_t size)
+/* The usual sizes, without a call, so that who copies needs no frame. False: another one. */
+static inlined bool copy_usual(void *to, const void *from, size_t size)
 {
 	if (likely(size == 8))
 		memcpy(to, from, 8);
@@ -37,7 +37,14 @@ static inline void copy_elem(void *to, const void *from, size_t size)
 		memcpy(to, from, 4);
 	else if (size == 16)
 		memcpy(to, from, 16);
-	else if (size)
+	else
+		return size == 0;
+	return true;
+}
+
+static inline void copy_elem(void *to, const void *from, size_t size)
+{
+	if (unlikely(!copy_usual(to, from, size)))
 		memcpy(to, from, size);
 }
 
@@ -46,23 +53,31 @@ static inline char *slot(struct gort_chan *c, size_t i)
 	return c->buffer + i * c->elem_size;
 }
 
-static inline void buffer_put(struct gort_chan *c, const void *elem)
+static inline char *free_slot(struct gort_chan *c)
 {
 	size_t at = c->head + c->count;
 
-	if (at >= c->capacity)
-		at -= c->capacity;
-	copy_elem(slot(c, at), elem, c->elem_size);
-	store_relaxed(&c->count, c->count + 1);
+	return slot(c, at >= c->capacity ? at - c->capacity : at);
 }
 
-static inline void buffer_take(struct gort_chan *c, void *elem)
+static inline void count_taken(struct gort_chan *c)
 {
-	if (likely(elem != NULL))
-		copy_elem(elem, slot(c, c->head), c->elem_size);
 	if (++c->head == c->capacity)
 		c->head = 0;
 	store_relaxed(&c->count, c->count - 1);
+}
+
+static void buffer_put(struct gort_chan *c, const void *elem)
+{
+	copy_elem(free_slot(c), elem, c->elem_size);
+	store_relaxed(&c->count, c->count + 1);
+}
+
+static void buffer_take(struct gort_chan *c, void *elem)
+{
+	if (likely(elem != NULL))
+		copy_elem(elem, slot(c, c->head), c->elem_size);
+	count_taken(c);
 }
 
 /* Release the lock, then wake w. */
@@ -168,8 +183,8 @@ static rare int send_slow(struct gort_chan *c, const void *elem, int64_t deadlin
 	return send_locked(m, c, elem, deadline);
 }
 
-/* What stands here needs no frame: a goroutine, a free lock; room in the buffer, or nobody to meet
- * and all the time to wait. */
+/* What stands here needs no frame: a goroutine, a free lock; room in the buffer for an element of
+ * usual size, or nobody to meet and all the time to wait. */
 static inlined int send(struct gort_chan *c, const void *elem, int64_t deadline)
 {
 	struct m *m = m_self();
@@ -181,7 +196,9 @@ static inlined int send(struct gort_chan *c, const void *elem, int64_t deadline)
 			return send_locked(m, c, elem, deadline);
 		return waits_lightly(m) ? send_park_light(m, c, elem) : send_park(m, c, elem);
 	}
-	buffer_put(c, elem);
+	if (unlikely(!copy_usual(free_slot(c), elem, c->elem_size)))
+		return send_locked(m, c, elem, deadline);
+	store_relaxed(&c->count, c->count + 1);
 	if (unlikely(lock_let_go(&c->lock)))
 		return leave_waking(m, &c->lock);
 	return m_leave_with(m, 0);
@@ -331,7 +348,9 @@ static inlined int recv(struct gort_chan *c, void *elem, int64_t deadline)
 			return recv_locked(m, c, elem, deadline);
 		return waits_lightly(m) ? recv_park_light(m, c, elem) : recv_park(m, c, elem);
 	}
-	buffer_take(c, elem);
+	if (unlikely(!elem || !copy_usual(elem, slot(c, c->head), c->elem_size)))
+		return recv_locked(m, c, elem, deadline);
+	count_taken(c);
 	if (unlikely(lock_let_go(&c->lock)))
 		return leave_waking(m, &c->lock);
 	return m_leave_with(m, 0);
