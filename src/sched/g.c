@@ -222,15 +222,19 @@ GORT_API int gort_go_copy(gort_func fn, const void *args, size_t size)
 /* Called outside gort. */
 _Noreturn void gort__g_finish(struct g *g)
 {
+	struct m *m;
+
 	if (unlikely(g->local.defers || g->local.values))
 		gort__local_end(&g->local);
-	rt_enter();
+	m = m_self();
+	if (unlikely(!m_enter(m)))
+		gort__p_lost(m);
 	if (unlikely(g->waits.bound & BOUND_CTX) && g->under.ctx)
-		gort__under_end(m_self(), &g->under);
+		gort__under_end(m, &g->under);
 	if (g->task)
-		gort__task_end(m_self(), g->task, g->local.panicked ? -EOWNERDEAD : 0);
+		gort__task_end(m, g->task, g->local.panicked ? -EOWNERDEAD : 0);
 	if (unlikely(g->waits.bound & BOUND_BUBBLE))
-		gort__bubble_quit(m_self(), g);
+		gort__bubble_quit(m, g);
 	if (unlikely(g->id == 1))
 		gort__main_ended(g);
 	gort__g_exit(g);

@@ -325,10 +325,11 @@ static inline void after_switch_new(struct m *m)
 void gort__g_entry(void *arg)
 {
 	struct g *g = arg;
+	struct m *m = m_self();
 
 	fiber_arrive(&g->fiber);
-	after_switch_new(m_self());
-	m_leave(m_self());
+	after_switch_new(m);
+	m_leave(m);
 	g->fn(g->arg);
 	gort__g_finish(g);
 }

@@ -180,12 +180,12 @@ struct g {
 	uint32_t thread_locks;  /* owner: depth of gort_lock_thread */
 	uint32_t preempt_off;   /* owner: depth of gort_preempt_off; PREEMPT_NEVER: for good */
 	bool switches;          /* fixed for one life: it gives way by leaving its stack */
+	bool named;             /* owner: name is set */
 	int64_t burnt;          /* owner: of its slice, till it was last preempted */
 	struct local local;     /* owner */
 	struct under under;     /* owner */
 	struct cxa_globals exceptions; /* owner: while it does not run */
 	size_t stack_size;             /* fixed: usable bytes */
-	bool named;                    /* owner: name is set */
 	/* The rest. */
 	struct chunk *chunk; /* fixed: where it lies, see stack.h */
 	char *low;           /* fixed: lowest usable byte of its stack */
