@@ -741,6 +741,21 @@ static void loop_poll(void *arg)
 	}
 }
 
+static void loop_compute_and_poll(void *arg)
+{
+	struct looper *l = arg;
+
+	while (!atomic_load(&l->stop)) {
+		for (volatile int i = 0; i < 300000; i = i + 1)
+			continue;
+		if (poll(NULL, 0, 1) < 0)
+			atomic_fetch_add(&l->bad, 1);
+		if (nanosleep(&(struct timespec){ 0, 1000 }, NULL) < 0)
+			atomic_fetch_add(&l->bad, 1);
+		atomic_fetch_add(&l->rounds, 20);
+	}
+}
+
 static void loop_read(void *arg)
 {
 	struct looper *l = arg;
@@ -765,8 +780,15 @@ static void loop_write(void *arg)
 	CHECK_EQ(write(l->fd[1], "xx", 2), 2); /* the last reader may wait */
 }
 
-/* Those that the kernel does not restart (SA_RESTART) may be met just as they go to sleep, now and then:
- * one_in: at most one in so many. */
+/* Those that the kernel does not restart (SA_RESTART) may be met just as they go to sleep: where gort
+ * cannot make them again (os/linux/again.c) some few end. */
+#if defined(__x86_64__)
+#define FEW 0
+#else
+#define FEW 50
+#endif
+
+/* one_in: at most one in so many; 0: none. */
 static void few_eintr(void (*loop)(void *), void (*with)(void *), int one_in)
 {
 	struct looper l = { 0 };
@@ -791,23 +813,30 @@ static void few_eintr(void (*loop)(void *), void (*with)(void *), int one_in)
 
 // variants: maxprocs
 // not: tsan
-TEST(nanosleep_sees_hardly_any_eintr_of_ours)
+TEST(nanosleep_sees_no_eintr_of_ours)
 {
-	few_eintr(loop_nanosleep, NULL, 50);
+	few_eintr(loop_nanosleep, NULL, FEW);
 }
 
 // variants: maxprocs
 // not: tsan
-TEST(usleep_sees_hardly_any_eintr_of_ours)
+TEST(usleep_sees_no_eintr_of_ours)
 {
-	few_eintr(loop_usleep, NULL, 50);
+	few_eintr(loop_usleep, NULL, FEW);
 }
 
 // variants: maxprocs
 // not: tsan
-TEST(poll_sees_hardly_any_eintr_of_ours)
+TEST(poll_sees_no_eintr_of_ours)
 {
-	few_eintr(loop_poll, NULL, 50);
+	few_eintr(loop_poll, NULL, FEW);
+}
+
+// variants: maxprocs
+// not: tsan
+TEST(who_computes_and_polls_sees_no_eintr_of_ours)
+{
+	few_eintr(loop_compute_and_poll, NULL, FEW);
 }
 
 // variants: maxprocs

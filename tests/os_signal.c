@@ -8,11 +8,16 @@
 #include "os/os.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/select.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* For cases that touch, or let the kernel touch, what nobody may. */
@@ -288,4 +293,132 @@ TEST_PLAIN(alternate_stack_is_put_back)
 	CHECK_EQ(sigaltstack(NULL, &now), 0);
 	CHECK_EQ(now.ss_flags, before.ss_flags);
 	CHECK((before.ss_flags & SS_DISABLE) || now.ss_sp == before.ss_sp);
+}
+
+/* ---- calls that the signal of preemption meets as they sleep ---------------------------------- */
+
+static int32_t sleeper;
+static uint32_t enough; /* atomic */
+
+static bool is_for_us(const struct os_interrupted *at)
+{
+	(void)at;
+	return true;
+}
+
+static void interrupt(void *arg)
+{
+	(void)arg;
+	while (!__atomic_load_n(&enough, __ATOMIC_SEQ_CST)) {
+		os_preempt_send(sleeper);
+		usleep(5000);
+	}
+}
+
+/* What it gives, while it is interrupted time and again. */
+static int interrupted(int (*call)(void))
+{
+	struct guest *g;
+	int result;
+
+	CHECK_EQ(os_preempt_install(is_for_us), 0);
+	__atomic_store_n(&enough, 0, __ATOMIC_SEQ_CST);
+	sleeper = os_thread_id();
+	g = guest_start(interrupt, NULL);
+	errno = 0;
+	result = call();
+	result = result < 0 ? -errno : result;
+	__atomic_store_n(&enough, 1, __ATOMIC_SEQ_CST);
+	guest_join(g);
+	os_preempt_remove();
+	return result;
+}
+
+static const struct timespec moment = { 0, 3000000 };
+static const struct timeval moment_tv = { 0, 3000 };
+
+static int calls_nanosleep(void)
+{
+	return nanosleep(&moment, NULL);
+}
+
+static int calls_usleep(void)
+{
+	return usleep(3000);
+}
+
+static int calls_poll(void)
+{
+	return poll(NULL, 0, 3);
+}
+
+static int calls_ppoll(void)
+{
+	return ppoll(NULL, 0, &moment, NULL);
+}
+
+static int calls_select(void)
+{
+	struct timeval t = moment_tv;
+
+	return select(0, NULL, NULL, NULL, &t);
+}
+
+static int calls_pselect(void)
+{
+	return pselect(0, NULL, NULL, NULL, &moment, NULL);
+}
+
+static int calls_epoll_wait(void)
+{
+	struct epoll_event event;
+	int fd = epoll_create1(EPOLL_CLOEXEC), result = epoll_wait(fd, &event, 1, 3), saved = errno;
+
+	close(fd);
+	errno = saved;
+	return result;
+}
+
+static int calls_recv(void)
+{
+	int fd[2], result, saved;
+	char byte;
+
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+	CHECK_EQ(setsockopt(fd[0], SOL_SOCKET, SO_RCVTIMEO, &moment_tv, sizeof moment_tv), 0);
+	result = (int)recv(fd[0], &byte, 1, 0);
+	saved = errno;
+	close(fd[0]);
+	close(fd[1]);
+	errno = saved;
+	return result;
+}
+
+static int calls_pause(void)
+{
+	return pause();
+}
+
+// not: tsan valgrind
+TEST_PLAIN(calls_met_asleep_are_made_again)
+{
+#if !defined(__x86_64__)
+	SKIP("only where the arguments of a call outlive it");
+#endif
+	for (int i = 0; i < SCALE(20); i++) {
+		CHECK_EQ(interrupted(calls_nanosleep), 0);
+		CHECK_EQ(interrupted(calls_usleep), 0);
+		CHECK_EQ(interrupted(calls_poll), 0);
+		CHECK_EQ(interrupted(calls_ppoll), 0);
+		CHECK_EQ(interrupted(calls_select), 0);
+		CHECK_EQ(interrupted(calls_pselect), 0);
+		CHECK_EQ(interrupted(calls_epoll_wait), 0);
+		CHECK_EQ(interrupted(calls_recv), -EAGAIN);
+	}
+}
+
+// not: tsan
+TEST_PLAIN(pause_ends_with_a_signal)
+{
+	CHECK_EQ(interrupted(calls_pause), -EINTR);
 }

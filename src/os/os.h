@@ -152,7 +152,8 @@ int os_thread_asleep(int32_t tid);
 /* Where a signal has met the calling thread. */
 struct os_interrupted {
 	uintptr_t pc, sp;
-	void *uc; /* the system's own */
+	void *uc;    /* the system's own */
+	bool asleep; /* in a call that was about to sleep, and is made again where fn says true */
 };
 /* The signal of preemption. fn runs on the alternate stack, with every signal blocked but libc's own
  * and those of faults; it may wait, and returns false for a signal that is not its. Then, and

@@ -28,6 +28,7 @@
  *                                     gort_preempt_on, gives way instead, in the same manner
  *   in libc or the loader             not now: fewer goroutines stop while they hold the lock
  *                                     of stdout that the rest will want. sysmon sends it again soon
+ *   in a call that is to sleep        nothing: the call is made again (os/linux/again.c)
  *   without a P                       it was taken (retake.c), and the thread burns CPU: it waits
  *   too late                          the P has run another goroutine since: nothing
  *
@@ -163,6 +164,8 @@ bool gort__preempt_signal(const struct os_interrupted *at)
 		or_relaxed(&m->asks, ASK_PREEMPT);
 		return true;
 	}
+	if (at->asleep)
+		return true; /* sysmon will see it sleep */
 	if (os_in_libc(at->pc) && m->libc_tries++ < LIBC_TRIES)
 		return true;
 	m->libc_tries = 0;

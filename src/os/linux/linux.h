@@ -18,6 +18,9 @@ enum {
 /* From a signal handler's ucontext. */
 void os_linux_context(struct os_context *c, const void *ucontext);
 
+/* Has the signal just ended a call, with EINTR, that can be made again? again: let it be. */
+bool os_linux_call_interrupted(const void *ucontext, bool again);
+
 /* Not SIGRTMIN: libraries tend to take those from the lower end. */
 #define LINUX_SWITCH_SIGNAL (SIGRTMAX - 2)
 

@@ -87,7 +87,9 @@ static void on_signal(int signo, siginfo_t *info, void *uc)
 	at.sp = (uintptr_t)c->uc_mcontext.sp;
 	at.pc = (uintptr_t)c->uc_mcontext.pc;
 #endif
+	at.asleep = os_linux_call_interrupted(uc, false);
 	if (os_sample_handle(info, uc) || (fn && fn(&at))) {
+		os_linux_call_interrupted(uc, true);
 		errno = saved;
 		return;
 	}
