@@ -186,8 +186,9 @@ TEST_PLAIN(run_again_and_again_grows_nothing)
 	}
 	EVENTUALLY(threads() == 0);
 	CHECK_EQ(entries("/proc/self/fd"), fds);
-	CHECK(mappings() <=
-	      maps + 32); /* libc's and a sanitizer's, of threads; a leak is one a run */
+	/* libc's, of threads, beside. A leak is one a run: where there are few of those a sanitizer's
+	 * own are more. */
+	CHECK(SCALE(200) < 200 || mappings() <= maps + 32);
 	CHECK_EQ(gort_chan_try_send(c, NULL), -EAGAIN);
 	gort_chan_release(c);
 }
