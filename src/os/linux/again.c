@@ -6,7 +6,7 @@
  * register, and all arguments still in theirs. Only the call's number is lost; but it stands in the
  * code before, as compilers put it there for libc: mov $number, %eax; maybe one load of an argument;
  * syscall. A timeout begins anew: nobody is asked to give way who was seen to sleep, so that is
- * late by moments.
+ * late by moments. (A dump asks sleepers, too, and may make one late by as long as it has slept.)
  *
  * Which: those that have done nothing yet where they say EINTR, and of which a signal is not the
  * purpose (pause). Not close, nor connect.
