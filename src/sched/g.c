@@ -152,10 +152,10 @@ static rare int go_failed(struct m *m, struct g *g)
 	return -ENOMEM;
 }
 
-static rare int go_again(struct m *m, gort_func fn, void *arg, void *caller)
+static rare int go_again(struct m *m, gort_func fn, void *arg, size_t copy, void *from)
 {
 	store_relaxed(&m->in_rt, 0);
-	return go(fn, arg, 0, caller);
+	return go(fn, arg, copy, from);
 }
 
 static rare int start_elsewhere(struct m *m, struct g *g)
@@ -172,31 +172,39 @@ static noinline int start_with_help(struct m *m)
 	return 0;
 }
 
-/* What stands here needs no frame: a P that keeps a free G and a number, and no other that
- * idles. */
-GORT_API int gort_go(gort_func fn, void *arg)
+/* What stands here needs no frame, if nothing is copied: a P that keeps a free G and a number, and no
+ * other that idles. */
+static inlined int go_here(gort_func fn, void *arg, size_t copy, void *from)
 {
 	struct m *m = m_self();
 	struct p *p;
 	struct g *g;
 
 	if (unlikely(!m || !fn || m->g->waits.bound & (BOUND_CTX | BOUND_BUBBLE)))
-		return go(fn, arg, 0, __builtin_return_address(0));
+		return go(fn, arg, copy, from);
 	if (unlikely(!m_enter(m)))
-		return go_again(m, fn, arg, __builtin_return_address(0));
+		return go_again(m, fn, arg, copy, from);
 	p = m->p;
-	if (unlikely(!p->free_count || p->next_id == p->end_id))
-		return go_inside(m, fn, arg, 0, __builtin_return_address(0));
+	if (unlikely(!p->free_count || p->next_id == p->end_id ||
+		     copy > gort__sched.stack_size / 4))
+		return go_inside(m, fn, arg, copy, from);
 	g = p->free_gs[--p->free_count];
 	if (unlikely(!fiber_create(&g->fiber, g->low, (size_t)((char *)g - g->low))))
 		return go_failed(m, g);
-	begin(m, g, fn, arg, p->next_id++, (char *)g);
-	g->spawned_at = __builtin_return_address(0);
+	if (copy)
+		arg = place_copy(g, arg, copy);
+	begin(m, g, fn, arg, p->next_id++, copy ? arg : (char *)g);
+	g->spawned_at = from;
 	if (unlikely(!deque_push(&p->deque, g)))
 		return start_elsewhere(m, g);
 	if (unlikely(queued_while_idle()))
 		return start_with_help(m);
 	return m_leave_with(m, 0);
+}
+
+GORT_API int gort_go(gort_func fn, void *arg)
+{
+	return go_here(fn, arg, 0, __builtin_return_address(0));
 }
 
 static void run_with_empty_copy(void *arg)
@@ -216,7 +224,7 @@ GORT_API int gort_go_copy(gort_func fn, const void *args, size_t size)
 
 		return go(run_with_empty_copy, as.p, 0, __builtin_return_address(0));
 	}
-	return go(fn, (void *)(uintptr_t)args, size, __builtin_return_address(0));
+	return go_here(fn, (void *)(uintptr_t)args, size, __builtin_return_address(0));
 }
 
 /* Called outside gort. */
