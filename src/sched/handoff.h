@@ -51,9 +51,10 @@ bool gort__preempt_signal(const struct os_interrupted *at); /* signal handler */
 
 /* ---- retake.c: on sysmon */
 struct looked {
-	bool waits; /* somebody waits to run there, or anywhere */
-	bool fresh; /* ... who has not had a slice yet */
-	bool soon;  /* look again soon */
+	bool waits;   /* somebody waits to run there, or anywhere */
+	bool fresh;   /* ... who has not had a slice yet */
+	bool soon;    /* look again soon */
+	int64_t left; /* what the first of those that compute has left, till it must give way */
 	uint32_t count;
 	uint32_t taken; /* of them */
 	struct suspect suspects[32];

@@ -65,8 +65,12 @@ static void computes(struct p *p, struct m *m, struct looked *l)
 	int64_t limit = l->fresh && EARLY < sched.slice ? EARLY : sched.slice;
 	uint32_t how = p->seen.burnt >= LONG ? PREEMPT_LONG : PREEMPT_DUE;
 
-	if (!l->waits || p->seen.burnt < limit)
+	if (!l->waits)
 		return;
+	if (p->seen.burnt < limit) {
+		l->left = limit - p->seen.burnt < l->left ? limit - p->seen.burnt : l->left;
+		return;
+	}
 	l->soon |= p->seen.tries++ < TRIES_SOON;
 	if (os_thread_asleep(load_relaxed(&m->tid)) == 1)
 		return; /* it would be interrupted there */

@@ -18,6 +18,8 @@
  *    some P idles, another runs   every LOOK; every LOOK_BUSY while switches follow quickly
  *    all Ps run                   every BUSY_LOOK, a bit more often while something waits
  *                                 (BUSY_WORK), or somebody who has had no slice yet (BUSY_FRESH);
+ *                                 when a timer comes due, or a slice may be over, but after
+ *                                 BUSY_LEAST at the soonest;
  *                                 every SOON where a second look decides, a signal was sent, or
  *                                 threads have just been found asleep: more will follow
  *    all Ps idle                  every SLICE for a while, then not at all: an idle program uses
@@ -41,6 +43,7 @@
 #define BUSY_LOOK (1 * GORT_MS)
 #define BUSY_WORK (900 * GORT_US)
 #define BUSY_FRESH (500 * GORT_US)
+#define BUSY_LEAST (100 * GORT_US)
 #define SOON (50 * GORT_US)
 #define HOT 40u
 #define QUIET_LOOKS 50 /* looks without anything to see before it gets lazy */
@@ -70,6 +73,7 @@ struct look {
 	bool busy;    /* switches follow quickly */
 	bool moved;   /* something ran since the last look */
 	bool due;     /* some timer is due */
+	int64_t next; /* when the first of the others is */
 	struct looked stuck;
 };
 
@@ -164,6 +168,8 @@ static void look_at(struct p *p, int64_t now, struct look *l)
 		l->due = true;
 		if (timer <= now - TIMER_LATE)
 			gort__run_due(NULL, &p->timers, now);
+	} else if (timer < l->next) {
+		l->next = timer;
 	}
 	l->aged |= aged;
 	look_at_tired(p, now);
@@ -178,6 +184,7 @@ static void look_at_stuck(struct look *l, int64_t now)
 
 	l->stuck.waits = l->work || l->due;
 	l->stuck.soon = false;
+	l->stuck.left = OS_FOREVER;
 	l->stuck.count = l->stuck.taken = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		struct p *p = load_relaxed(&sched.all_p[i]);
@@ -195,6 +202,7 @@ static struct look look(int64_t now)
 	struct look l;
 
 	l.running = l.work = l.aged = l.busy = l.moved = l.due = false;
+	l.next = OS_FOREVER;
 	for (uint32_t i = 0; i < n; i++)
 		look_at(load_relaxed(&sched.all_p[i]), now, &l);
 	l.stuck.fresh = l.aged || l.due ||
@@ -285,11 +293,14 @@ static void trim(int64_t now, bool running)
 	sysmon.trim_left = gort__stacks_trim(most, count) + mem_trim(most, count);
 }
 
-static int64_t busy_pause(const struct look *l)
+/* All Ps run: for how long. A goroutine that a timer is to wake has had no slice yet. */
+static int64_t busy_pause(const struct look *l, int64_t now)
 {
-	if (!l->work)
-		return BUSY_LOOK;
-	return l->stuck.fresh ? BUSY_FRESH : BUSY_WORK;
+	int64_t pause = !l->work ? BUSY_LOOK : l->stuck.fresh ? BUSY_FRESH : BUSY_WORK;
+
+	pause = l->next - now < pause ? l->next - now : pause;
+	pause = l->stuck.left < pause ? l->stuck.left : pause;
+	return pause < BUSY_LEAST ? BUSY_LEAST : pause;
 }
 
 static void sysmon_main(void *arg)
@@ -316,7 +327,7 @@ static void sysmon_main(void *arg)
 			if (l.stuck.soon || sysmon.hot)
 				note_sleep(&sysmon.pause, now + SOON);
 			else if (load_relaxed(&sched.idle_ps) == 0)
-				note_sleep(&sysmon.pause, now + busy_pause(&l));
+				note_sleep(&sysmon.pause, now + busy_pause(&l, now));
 			else if (quiet > QUIET_LOOKS)
 				sleep_lazily(now + SLICE, now + TIMER_LOOK, false);
 			else
