@@ -113,20 +113,19 @@ static bool fresh_is_next(struct p *p, bool others)
  * first. */
 struct g *gort__bound_take(struct p *p, bool locals)
 {
-	bool others = sched.global.count || locals;
+	bool others = sched.global.count || locals, again = p->served_tired;
 
+	p->served_tired = false;
 	if (p->others_turn && others)
 		return NULL;
 	if (first_may_run(&sched.tired) && load_relaxed(&p->serve_tired) &&
-	    !(p->served_tired && (others || sched.fresh.head))) {
+	    !(again && (others || sched.fresh.head))) {
 		store_relaxed(&p->serve_tired, 0);
 		p->served_tired = true;
 		return pop(&sched.tired);
 	}
-	if (first_may_run(&sched.fresh) && fresh_is_next(p, others)) {
-		p->served_tired = false;
+	if (first_may_run(&sched.fresh) && fresh_is_next(p, others))
 		return pop(&sched.fresh);
-	}
 	if (first_may_run(&sched.tired) && !others)
 		return pop(&sched.tired);
 	return NULL;

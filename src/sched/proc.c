@@ -762,7 +762,7 @@ static noinline struct g *choose(struct m *m)
 		while ((g = find_runnable(m)) != NULL && g->thread)
 			gort__bound_go_on(m, g);
 	if (g) {
-		m->p->yielded = m->p->served_tired = m->p->others_turn = false;
+		m->p->yielded = m->p->others_turn = false;
 		become(m, g);
 	}
 	return g;
