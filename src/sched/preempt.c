@@ -29,6 +29,8 @@
  *   in libc or the loader             not now: fewer goroutines stop while they hold the lock
  *                                     of stdout that the rest will want. sysmon sends it again soon
  *   in a call that is to sleep        nothing: the call is made again (os/linux/again.c)
+ *   in gort's code, by a SWITCH one   not now either: it is about to enter gort, or has just left it,
+ *                                     mostly in the second handler, and must not stop the thread
  *   without a P                       it was taken (retake.c), and the thread burns CPU: it waits
  *   too late                          the P has run another goroutine since: nothing
  *
@@ -166,7 +168,8 @@ bool gort__preempt_signal(const struct os_interrupted *at)
 	}
 	if (at->asleep)
 		return true; /* sysmon will see it sleep */
-	if (os_in_libc(at->pc) && m->libc_tries++ < LIBC_TRIES)
+	if ((os_in_libc(at->pc) || (g->switches && os_in_gort(at->pc))) &&
+	    m->libc_tries++ < LIBC_TRIES)
 		return true;
 	m->libc_tries = 0;
 	if (may_switch(g, at)) {
