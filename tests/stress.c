@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static uint32_t next_random(uint32_t *state)
@@ -837,93 +836,4 @@ TEST_PLAIN(runtime_starts_and_stops_300_times_under_a_guest)
 	guest_join(g);
 	gort_chan_release(l.rendezvous);
 	gort_chan_release(l.buffer);
-}
-
-/* ---- nothing to do: not one thread of the process wakes */
-static long long switches_of(const char *tid)
-{
-	char path[64], line[256];
-	long long n, sum = 0;
-	FILE *f;
-
-	snprintf(path, sizeof path, "/proc/self/task/%s/status", tid);
-	f = fopen(path, "re");
-	if (!f)
-		return 0; /* it has ended */
-	while (fgets(line, sizeof line, f))
-		if (sscanf(line, "voluntary_ctxt_switches: %lld", &n) == 1 ||
-		    sscanf(line, "nonvoluntary_ctxt_switches: %lld", &n) == 1)
-			sum += n;
-	fclose(f);
-	return sum;
-}
-
-static long long switches_of_others(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	struct dirent *e;
-	long long sum = 0;
-
-	CHECK(dir != NULL);
-	while ((e = readdir(dir)) != NULL)
-		if (e->d_name[0] != '.' && atoi(e->d_name) != gettid())
-			sum += switches_of(e->d_name);
-	closedir(dir);
-	return sum;
-}
-
-static void pause_for(int64_t ns)
-{
-	const struct timespec t = { ns / GORT_SEC, ns % GORT_SEC };
-
-	nanosleep(&t, NULL);
-}
-
-static void measure_idleness(void *done)
-{
-	int64_t end = gort_in(60 * GORT_SEC);
-	long long before = switches_of_others(), now;
-
-	for (;;) { /* what the monitor does about cold stacks takes a while */
-		pause_for(GORT_SEC);
-		now = switches_of_others();
-		if (now == before)
-			break;
-		before = now;
-		CHECK(gort_now() < end);
-	}
-	pause_for(2 * GORT_SEC);
-	CHECK(before > 0);
-	CHECK_EQ(switches_of_others() - before, 0);
-	CHECK_EQ(gort_chan_send(done, NULL), 0);
-}
-
-static void sleep_an_hour(void *arg)
-{
-	(void)arg;
-	gort_sleep(3600 * GORT_SEC);
-}
-
-// variants: maxprocs
-// isolate
-// not: tsan asan valgrind qemu
-TEST(idle_process_with_10000_parked_goroutines_does_not_wake)
-{
-	gort_chan *done = gort_chan_make(0, 0);
-	struct guest *g;
-
-	test_leaves_goroutines();
-	gate = gort_chan_make(0, 0);
-	CHECK_EQ(gort_go(sleep_an_hour, NULL), 0);
-	for (int i = 0; i < 10000; i++)
-		CHECK_EQ(gort_go(wait_at_gate, NULL), 0);
-	gort_sleep(10 * GORT_MS);
-	g = guest_start(measure_idleness, done);
-	CHECK_EQ(gort_chan_recv(done, NULL), 0);
-	guest_join(g);
-	CHECK_EQ(gort_chan_close(gate), 0);
-	EVENTUALLY(gort_count() == 2);
-	CHECK_EQ(atomic_load(&called), 10000);
-	gort_chan_release(gate);
-	gort_chan_release(done);
 }
