@@ -472,3 +472,9 @@ void note(const char *text, uint64_t a, uint64_t b)
 
 	trace(&site, text, a, b);
 }
+
+bool os_in_gort(uintptr_t pc)
+{
+	(void)pc;
+	return sim_below(4) == 0;
+}

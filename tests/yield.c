@@ -21,7 +21,7 @@ TEST(yield_with_nobody_else_comes_back)
 
 /* ---- the back of the queue: nobody is ever two turns ahead of another */
 enum { TURNERS = 7, TURNS = 200 };
-static int taken[TURNERS], ahead;
+static int taken[TURNERS], ahead, at_gate;
 static uint64_t out_of_turn; /* preemptions, and threads that slept in the kernel: all was slow */
 static gort_chan *gate;
 
@@ -29,6 +29,7 @@ static void take_turns(void *arg)
 {
 	int me = *(int *)arg;
 
+	at_gate++; /* with one P it waits before another runs */
 	CHECK_EQ(gort_chan_recv(gate, NULL), -EPIPE);
 	for (int i = 0; i < TURNS; i++) {
 		taken[me]++;
@@ -51,7 +52,7 @@ static int turns_main(void *arg)
 		ids[i] = i;
 		CHECK_EQ(gort_waitgroup_go(&group, take_turns, &ids[i]), 0);
 	}
-	gort_sleep(GORT_MS); /* with one P all of them have come to the gate when this ends */
+	EVENTUALLY(at_gate == TURNERS);
 	CHECK_EQ(gort_chan_close(gate), 0);
 	gort_waitgroup_wait(&group);
 	gort_chan_release(gate);
