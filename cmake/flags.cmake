@@ -25,6 +25,11 @@ endif()
 if(GORT_CHECKED)
 	add_compile_definitions(GORT_CHECKED=1)
 endif()
+# Pthread mutexes are watched (src/debug/mutexes.c), where nobody else does so.
+if(GORT_CHECKED AND GORT_SANITIZE STREQUAL "none" AND NOT GORT_SIM)
+	set(GORT_CHECKS_MUTEXES ON)
+	add_compile_definitions(GORT_CHECKS_MUTEXES=1)
+endif()
 
 set(fiber none)
 set(GORT_NO_UNDEFINED -Wl,--no-undefined)

@@ -2,10 +2,12 @@
  * cxx.cpp - gort.h is C++17, too: it compiles, links, and exceptions are thrown and caught on a
  * goroutine's stack, also across a park inside the try.
  */
-#include "harness.h"
+#include "said.h"
 
 #include <atomic>
+#include <chrono>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -311,4 +313,49 @@ TEST(exceptions_on_guests)
 	gort_waitgroup_wait(&group);
 	thread.join();
 	CHECK_EQ(n.load(), 2);
+}
+
+/* ---- std::mutex is a pthread mutex: held_mutex.c */
+static void listen_if_checked()
+{
+#ifdef GORT_CHECKS_MUTEXES
+	listen_on();
+#else
+	SKIP("this build has no such check");
+#endif
+}
+
+// variants: maxprocs
+TEST(a_mutex_held_by_one_that_waits)
+{
+	std::mutex mutex;
+
+	listen_if_checked();
+	{
+		std::lock_guard<std::mutex> lock(mutex);
+	}
+	gort_sleep(GORT_MS);
+	{
+		std::unique_lock<std::mutex> lock(mutex, std::try_to_lock);
+		CHECK(lock.owns_lock());
+		gort_sleep(GORT_MS);
+	}
+	listen_off();
+	CHECK_EQ(said_times("gort: goroutine 1 waits (sleep) while it holds a pthread mutex"), 1);
+}
+
+// variants: maxprocs
+TEST(a_timed_mutex_held_by_one_that_waits)
+{
+	std::timed_mutex mutex;
+
+	listen_if_checked();
+	CHECK(mutex.try_lock_for(std::chrono::seconds(60)));
+	mutex.unlock();
+	gort_sleep(GORT_MS);
+	CHECK(mutex.try_lock_until(std::chrono::system_clock::now() + std::chrono::seconds(60)));
+	gort_sleep(GORT_MS);
+	mutex.unlock();
+	listen_off();
+	CHECK_EQ(said_times("gort: goroutine 1 waits (sleep) while it holds a pthread mutex"), 1);
 }

@@ -170,7 +170,7 @@ static uint64_t age(const struct dump *d, const struct sight *s)
 	return ticks > 0 ? (uint64_t)ticks : 0;
 }
 
-static const char *reason(uint32_t why)
+const char *gort__reason(uint32_t why)
 {
 	static const char *const text[] = {
 		[WHY_SLEEP] = "sleep",
@@ -198,7 +198,7 @@ static const char *reason(uint32_t why)
 static void say_state(struct dump *d, const struct sight *s, bool object)
 {
 	if (s->state == G_WAITING)
-		say(d, "%s", reason(s->why));
+		say(d, "%s", gort__reason(s->why));
 	else
 		say(d, "%s", s->state == G_RUNNING ? "running" : "runnable");
 	if (s->cases)
@@ -675,12 +675,15 @@ static bool first_death(void)
 	return swap_acq_rel(&dying, 1) == 0;
 }
 
-static void tell_self(struct dump *d)
+static void tell_self(struct dump *d, bool public)
 {
 	struct g *g = d->m->g;
 
 	read_g(&d->sight, g, g->low);
+	find_object(&d->sight);
 	trace_self(d, &d->sight);
+	if (public)
+		hide_inner(d, &d->sight.trace);
 	say_one(d, &d->sight);
 	end(d);
 	fence_compiler(); /* no call at the end: see gort_dump */
@@ -694,7 +697,7 @@ void gort__dump_dying(void)
 	if (!m || !m->g || !first_death() || !(d = begin(2)))
 		return;
 	if (os_fault_context(&d->here))
-		tell_self(d);
+		tell_self(d, false);
 	else
 		end(d);
 }
@@ -707,14 +710,21 @@ static bool has_room(const struct g *g)
 	return sp - (uintptr_t)g->low >= ROOM;
 }
 
-noinline void gort__dump_fatal(void)
+noinline void gort__dump_here(bool public)
 {
 	struct m *m = m_self();
 	struct dump *d;
 
-	if (!m || !m->g || !has_room(m->g) || !first_death() || !(d = begin(2)))
+	if (!m || !m->g || !has_room(m->g) || !(d = begin(2)))
 		return;
 	arch_regs_here(&d->here);
-	tell_self(d);
+	tell_self(d, public);
 	fence_compiler(); /* no call at the end: see gort_dump */
+}
+
+noinline void gort__dump_fatal(void)
+{
+	if (first_death())
+		gort__dump_here(false);
+	fence_compiler();
 }

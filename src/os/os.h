@@ -195,6 +195,11 @@ typedef void (*os_notify_fn)(int signo);
 int os_notify_install(int signo, os_notify_fn fn);
 void os_notify_remove(int signo);
 
+/* ---- mutexes.c: only in builds with that check (GORT_CHECKS_MUTEXES) */
+/* From now on fn(mutex, locked) is called after each pthread mutex that the program, or a library
+ * other than libc, has locked or unlocked. Not in fully static programs. */
+void os_mutexes_watch(void (*fn)(const void *mutex, bool locked));
+
 /* ---- fork.c */
 /* fn is called in the child of each fork from now on, on its only thread, before fork returns
  * there, and may do what a signal handler may. (Not in that of vfork and posix_spawn, which runs in

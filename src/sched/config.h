@@ -29,6 +29,9 @@ bool gort__fault(uintptr_t address, uintptr_t sp, uintptr_t pc, int code);
  * was interrupted, or calls this (gort__fatal_hook). Signal handlers. */
 void gort__dump_dying(void);
 void gort__dump_fatal(void);
+/* The same at any time, where the stack has room for it. public: from the public call on. */
+void gort__dump_here(bool public);
+const char *gort__reason(uint32_t why); /* of a wait: enum g_why */
 /* SIGQUIT: all goroutines to descriptor 2. */
 void gort__dump_quit(const struct os_context *at);
 

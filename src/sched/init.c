@@ -444,6 +444,7 @@ static int start_runtime(const struct config *c)
 		gort__procs_free(false);
 	}
 	gort__fatal_hook = gort__dump_fatal;
+	gort__mutexes_watch();
 	if (err == 0 && c->sigquit)
 		os_quit_install(gort__dump_quit);
 	return err;

@@ -192,6 +192,9 @@ struct g {
 	uint32_t slot;       /* fixed: its place in the chunk */
 	struct fiber fiber;
 	struct in_bubble in;  /* BOUND_BUBBLE */
+#ifdef GORT_CHECKS_MUTEXES
+	uint32_t mutexes; /* owner: see debug/mutexes.c */
+#endif
 	char name[NAME_SIZE]; /* owner; read by reports */
 	uint32_t row_count;   /* as next: see glist.h */
 	struct g *row[ROW];
@@ -717,6 +720,20 @@ static inline void sysmon_kick_if_lazy(void)
 
 /* ---- debug/stats.c: a line of GORT_DEBUG=sched. since: the runtime's start. */
 void gort__trace(int64_t since);
+
+/* ---- debug/mutexes.c, in builds with that check. parks: it holds a pthread mutex, as it seems. */
+#ifdef GORT_CHECKS_MUTEXES
+void gort__mutexes_watch(void);
+void gort__mutexes_parks(struct g *g, enum g_why why);
+static inline void check_mutexes(struct g *g, enum g_why why)
+{
+	if (unlikely(g->mutexes))
+		gort__mutexes_parks(g, why);
+}
+#else
+#define gort__mutexes_watch() ((void)0)
+#define check_mutexes(g, why) ((void)0)
+#endif
 
 /* ---- local.c: defers, tries, panics, goroutine-local values */
 struct defer {

@@ -145,6 +145,7 @@ static inlined struct m *park(struct m *m, struct g *g, struct lock *held, enum 
 	g_set_state(g, G_WAITING);
 	m->after_g = g;
 	m->after_lock = held;
+	check_mutexes(g, why);
 	if (unlikely(g->waits.bound & (BOUND_BUBBLE | BOUND_THREAD))) {
 		if (g->waits.bound & BOUND_THREAD)
 			gort__bound_parks(m, g);
