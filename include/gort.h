@@ -136,7 +136,7 @@ int gort_main_run_(int (*fn)(void *arg), void *arg, const gort_options *options)
 int gort_maxprocs(int n); /* set if n > 0; returns the previous value (without
                                               a runtime: the default). Up takes effect at once,
                                               down when those beyond n next call gort; over
-                                              1024 is 1024 */
+                                              1024 is 1024. -ENOMEM: nothing has changed */
 const char *gort_version(void);
 
 /* ---- goroutines --------------------------------------------------------------- */

@@ -643,14 +643,14 @@ GORT_API int gort_stop(void)
 GORT_API int gort_maxprocs(int n)
 {
 	struct m *m = rt_enter();
-	int before;
+	int before, err;
 
 	if (!gort__running()) {
 		before = gort__config_maxprocs(n);
 	} else {
 		before = (int)load_relaxed(&sched.procs);
-		if (n > 0)
-			gort__procs_set(n < MAX_PROCS ? (uint32_t)n : MAX_PROCS);
+		if (n > 0 && (err = gort__procs_set(n < MAX_PROCS ? (uint32_t)n : MAX_PROCS)) < 0)
+			before = err;
 		if (m && m->p->id >= load_relaxed(&sched.procs))
 			gort__yield(m);
 	}
