@@ -546,6 +546,8 @@ __attribute__((constructor(101))) static void lock_early(void)
 	early_result = pthread_mutex_lock(&early);
 	early_result += pthread_mutex_unlock(&early);
 	early_result += pthread_mutex_trylock(&early);
+	early_result += pthread_mutex_unlock(&early);
+	early_result += pthread_mutex_timedlock(&early, &(struct timespec){ 0 });
 }
 
 TEST_PLAIN(a_constructor_may_lock)
