@@ -6,10 +6,12 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -184,6 +186,90 @@ TEST_PLAIN(all_threads_blocked_in_the_kernel_is_not_the_end)
 	guest_join(g);
 	close(fd[0]);
 	close(fd[1]);
+}
+
+/* Nor while a timer, a plain thread or a signal is to wake one of them. */
+static void lock_and_sleep(void *time)
+{
+	gort_lock_thread();
+	CHECK_EQ(gort_sleep(*(int64_t *)time), 0);
+	gort_unlock_thread();
+}
+
+static int sleep_in_all_threads(void *time)
+{
+	gort_waitgroup ended = { 0 };
+
+	for (int i = 0; i < 20; i++)
+		CHECK_EQ(gort_waitgroup_go(&ended, lock_and_sleep, time), 0);
+	CHECK_EQ(gort_waitgroup_wait(&ended), 0);
+	return 7;
+}
+
+TEST_PLAIN(all_threads_kept_by_sleepers_is_not_the_end)
+{
+	for (int64_t time = GORT_US; time < GORT_SEC; time *= 20)
+		for (int n = 1; n <= 8; n += time < GORT_MS ? 1 : 3)
+			CHECK_EQ(gort_run(sleep_in_all_threads, &time,
+					  &(gort_options){ .max_threads =
+								   n + (time > GORT_MS) * 6 }),
+				 7);
+}
+
+static void lock_and_receive(void *c)
+{
+	int n;
+
+	gort_lock_thread();
+	CHECK_EQ(gort_chan_recv(c, &n), 0);
+	gort_unlock_thread();
+}
+
+static int receive_in_all_threads(void *c)
+{
+	gort_waitgroup ended = { 0 };
+
+	for (int i = 0; i < 20; i++)
+		CHECK_EQ(gort_waitgroup_go(&ended, lock_and_receive, c), 0);
+	CHECK_EQ(gort_waitgroup_wait(&ended), 0);
+	return 7;
+}
+
+static void send_later(void *c)
+{
+	usleep(1500000); /* longer than it takes to find that nothing can run */
+	for (int i = 0; i < 20; i++)
+		CHECK_EQ(gort_chan_send(c, &i), 0);
+}
+
+TEST_PLAIN(all_threads_kept_while_a_plain_thread_lives_is_not_the_end)
+{
+	gort_chan *c = gort_chan_make(sizeof(int), 0);
+	struct guest *g = guest_start(send_later, c);
+
+	CHECK_EQ(gort_run(receive_in_all_threads, c, &(gort_options){ .max_threads = 5 }), 7);
+	guest_join(g);
+	gort_chan_release(c);
+}
+
+static int receive_signals_in_all_threads(void *c)
+{
+	const struct timeval soon = { 0, 100000 };
+
+	CHECK_EQ(gort_signal_notify(c, SIGALRM), 0);
+	CHECK_EQ(setitimer(ITIMER_REAL, &(struct itimerval){ soon, { 1, 500000 } }, NULL), 0);
+	CHECK_EQ(receive_in_all_threads(c), 7);
+	CHECK_EQ(setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL), 0);
+	return 7;
+}
+
+TEST_PLAIN(all_threads_kept_while_a_signal_is_awaited_is_not_the_end)
+{
+	gort_chan *c = gort_chan_make(sizeof(int), 1);
+
+	CHECK_EQ(gort_run(receive_signals_in_all_threads, c, &(gort_options){ .max_threads = 5 }),
+		 7);
+	gort_chan_release(c);
 }
 
 /* ---- limits of the system, in children */

@@ -19,7 +19,8 @@
  * Where 4 alone fails sysmon asks again LOOK_AGAIN later, since nobody tells when a thread ends.
  *
  * And max_threads: where goroutines are runnable, but all threads that there may be are kept by
- * goroutines that wait, nothing could ever run either. That is fatal.
+ * goroutines that wait, and nobody is left who could wake one of those (as above, but for the
+ * queue), nothing could ever run either. That is fatal.
  *
  * Caller: sysmon.
  */
@@ -30,21 +31,32 @@
 #define SETTLED 4 /* looks at an idle runtime before it is asked */
 #define LOOK_AGAIN (900 * GORT_MS)
 
-/* Under sched.lock: 1 to 3. */
+enum { ALL_WELL, OTHERS_LIVE, DEADLOCK, NO_THREADS };
+
+/* Under sched.lock: 1 to 3, but for the queues. */
 static bool nobody_can_wake(void)
 {
-	return load_relaxed(&sched.idle_ps) == load_relaxed(&sched.procs) &&
-		load_relaxed(&sched.global_count) == 0 && sched.asked == 0 && sched.stopped == 0 &&
-		load_relaxed(&sched.away) == 0 && gort__timers_next() == OS_FOREVER &&
-		!gort__signals_watched() && !load_relaxed(&sched.stopping);
+	return load_relaxed(&sched.idle_ps) == load_relaxed(&sched.procs) && sched.asked == 0 &&
+		sched.stopped == 0 && load_relaxed(&sched.away) == 0 &&
+		gort__timers_next() == OS_FOREVER && !gort__signals_watched() &&
+		!load_relaxed(&sched.stopping);
+}
+
+/* Under sched.lock. Goroutines are runnable, but no thread is left to run them. */
+static bool no_thread_is_left(void)
+{
+	return load_relaxed(&sched.global_count) && !gort__bound_some() && !sched.idle_m &&
+		sched.threads >= sched.max_threads;
 }
 
 /* Under sched.lock. */
-static bool no_thread_is_left(void)
+static int how_it_stands(void)
 {
-	return load_relaxed(&sched.idle_ps) && load_relaxed(&sched.global_count) &&
-		!gort__bound_some() && !sched.idle_m && sched.asked == 0 && sched.stopped == 0 &&
-		sched.threads >= sched.max_threads && load_relaxed(&sched.away) == 0;
+	if (!nobody_can_wake())
+		return ALL_WELL;
+	if (no_thread_is_left())
+		return NO_THREADS;
+	return sched.deadlocks && load_relaxed(&sched.global_count) == 0 ? DEADLOCK : ALL_WELL;
 }
 
 /* Under sched.lock, all Ps idle: how often a goroutine has been run. */
@@ -64,28 +76,24 @@ static int own_threads(void)
 		2 /* creator, sysmon */ + (gort__signals_tid() != 0);
 }
 
-enum { ALL_WELL, OTHERS_LIVE, DEADLOCK, NO_THREADS };
-
 static int ask(void)
 {
-	int own, result = ALL_WELL;
+	int own, result;
 	uint64_t picked;
-	bool asleep;
 
 	lock_acquire(&sched.lock);
+	result = how_it_stands();
 	picked = picks();
-	asleep = sched.deadlocks && nobody_can_wake();
-	if (no_thread_is_left())
-		result = NO_THREADS;
 	own = own_threads();
 	lock_release(&sched.lock);
-	if (!asleep)
+	if (result == ALL_WELL)
 		return result;
 	if (load_acquire(&sched.guests) || os_threads(own) > own)
 		return OTHERS_LIVE;
 	lock_acquire(&sched.lock);
-	if (nobody_can_wake())
-		result = own == own_threads() && picked == picks() ? DEADLOCK : OTHERS_LIVE;
+	result = how_it_stands();
+	if (result != ALL_WELL && (own != own_threads() || picked != picks()))
+		result = OTHERS_LIVE;
 	lock_release(&sched.lock);
 	return result;
 }
