@@ -222,19 +222,25 @@ static int start_many(void *arg)
 
 static int keep_thread(void *arg)
 {
-	int64_t self = (int64_t)pthread_self();
+	pthread_t self = pthread_self();
 	int err;
 
+	(void)arg;
 	gort_lock_thread();
 	gort_lock_thread();
 	err = gort_sleep(10 * GORT_US);
 	gort_yield();
+	CHECK(pthread_equal(self, pthread_self()));
 	gort_unlock_thread();
-	if (arg)
-		gort_unlock_thread(); /* else its thread ends with it */
-	else
-		CHECK_EQ(self != 0, true);
+	gort_unlock_thread();
 	return err;
+}
+
+/* Its thread ends with it. */
+static int end_with_thread(void *arg)
+{
+	gort_lock_thread();
+	return keep_thread(arg);
 }
 
 static int sleep_in_kernel(void *arg)
@@ -299,6 +305,11 @@ static int keep_threads(void *arg)
 {
 	(void)arg;
 	return spawn_all(6, keep_thread, &(gort_attr){ .name = "keeps" });
+}
+
+static int end_threads(void *arg)
+{
+	return failure(keep_threads(arg), spawn_all(6, end_with_thread, NULL));
 }
 
 static int block_many(void *arg)
@@ -485,8 +496,9 @@ TEST_PLAIN(started_by_a_plain_thread)
 // variants: maxprocs
 TEST_PLAIN(threads_that_are_kept)
 {
-	CHECK(EACH(NTH_CALL, 1, .fn = keep_threads) > 0);
-	EACH(NTH_BLOCK, 1 + SCALE(2), .fn = keep_threads);
+	CHECK(EACH(NTH_CALL, 1, .fn = end_threads) > 0);
+	EACH(NTH_BLOCK, 1 + SCALE(2), .fn = end_threads);
+	EACH(ALL_CALLS_FROM_NTH, 1, .fn = keep_threads);
 }
 
 // variants: maxprocs
@@ -571,7 +583,7 @@ static int all_kinds(void *arg)
 
 	err = failure(err, watch_signals(arg));
 	err = failure(err, set_timers(arg));
-	err = failure(err, keep_threads(arg));
+	err = failure(err, end_threads(arg));
 	return failure(err, dump_and_count(arg));
 }
 

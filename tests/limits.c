@@ -4,12 +4,15 @@
  */
 #include "hogs.h"
 
+#include "os/linux/linux.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -296,6 +299,97 @@ static void set_limit(__rlimit_resource_t what, rlim_t n)
 	CHECK_EQ(setrlimit(what, &(struct rlimit){ n, n }), 0);
 }
 
+static bool is_short_of(int err)
+{
+	return err == -ENOMEM || err == -EAGAIN;
+}
+
+static int nap(void *arg)
+{
+	(void)arg;
+	usleep(100); /* a dump may interrupt it */
+	return 3;
+}
+
+static void block_in_all_ways(void *arg)
+{
+	int err;
+
+	(void)arg;
+	CHECK_EQ(gort_blocking(nap, NULL), 3);
+	gort_lock_thread();
+	err = gort_sleep(10 * GORT_US);
+	CHECK_EQ(gort_blocking(nap, NULL), 3);
+	gort_unlock_thread();
+	CHECK(err == 0 || is_short_of(err));
+}
+
+static int watch_a_signal(void)
+{
+	gort_chan *c = gort_chan_make(sizeof(int), 1);
+	int err = c ? gort_signal_notify(c, SIGUSR1) : -ENOMEM, n = 0;
+
+	if (err == 0) {
+		CHECK_EQ(raise(SIGUSR1), 0);
+		CHECK_EQ(gort_chan_recv(c, &n), 0);
+		CHECK_EQ(n, SIGUSR1);
+		CHECK_EQ(gort_signal_stop(c), 0);
+	}
+	gort_chan_release(c);
+	return err;
+}
+
+static int fire_timers(void)
+{
+	gort_timer *t[10];
+	int err = 0;
+
+	for (int i = 0; i < 10; i++) {
+		t[i] = gort_timer_start(gort_in(i * 10 * GORT_US), 0, NULL, NULL);
+		err = t[i] ? err : -ENOMEM;
+	}
+	for (int i = 0; i < 10; i++) {
+		if (t[i])
+			CHECK_EQ(gort_chan_recv(gort_timer_chan(t[i]), NULL), 0);
+		gort_timer_release(t[i]);
+	}
+	return err;
+}
+
+static int dump_somewhere(void)
+{
+	int fd = memfd_create("dump", MFD_CLOEXEC), err;
+
+	CHECK(fd >= 0);
+	err = gort_dump(fd);
+	close(fd);
+	return err;
+}
+
+/* All that takes threads or memory of its own: it works, or says that it has none. */
+static int other_work(void *arg)
+{
+	gort_waitgroup ended = { 0 };
+	int err[5] = { 0 }, before = gort_maxprocs(0);
+
+	(void)arg;
+	for (int i = 0; i < 10 && err[0] == 0; i++)
+		err[0] = gort_waitgroup_go(&ended, block_in_all_ways, NULL);
+	err[1] = watch_a_signal();
+	err[2] = fire_timers();
+	err[3] = dump_somewhere();
+	err[4] = gort_maxprocs(before + 5);
+	CHECK_EQ(gort_maxprocs(0), err[4] < 0 ? before : before + 5);
+	err[4] = err[4] < 0 ? err[4] : 0;
+	CHECK_EQ(gort_waitgroup_wait(&ended), 0);
+	for (int i = 0; i < 5; i++) {
+		CHECK(err[i] == 0 || is_short_of(err[i]));
+		if (err[i])
+			return err[i];
+	}
+	return 5;
+}
+
 /* A user of its own, that may have so many threads. */
 static void few_by_nproc(long n)
 {
@@ -305,6 +399,8 @@ static void few_by_nproc(long n)
 	CHECK_EQ(setuid((uid_t)(100000 + getpid())), 0);
 	err = gort_run(work, NULL, NULL);
 	CHECK(err == 5 || (err == -EAGAIN && n < 6));
+	err = gort_run(other_work, NULL, NULL);
+	CHECK(err == 5 || (err == -EAGAIN && n < 7)); /* one more for signals */
 	err = gort_start(NULL);
 	CHECK(err == 0 || (err == -EAGAIN && n < 6));
 	if (err == 0)
@@ -389,6 +485,9 @@ static void little_memory(long n)
 	err = gort_run(work_in_memory, NULL, NULL); /* all of it has come back */
 	CHECK(err == 5 || err == -ENOMEM || err == -EAGAIN);
 	CHECK(err == 5 || n < (200L << 20));
+	err = gort_run(other_work, NULL, NULL);
+	CHECK(err == 5 || is_short_of(err));
+	CHECK(err == 5 || n < (200L << 20));
 }
 
 // variants: maxprocs
@@ -400,6 +499,61 @@ TEST_PLAIN(little_address_space)
 
 	for (size_t i = 0; i < sizeof kib / sizeof kib[0]; i++)
 		in_child(little_memory, kib[i] << 10);
+}
+
+/* So many mappings more may be made: vm.max_map_count. Pages take turns in what may be done with
+ * them, so that each is a mapping. */
+static void few_mappings(long left)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), most = 400000;
+	char *p = mmap(NULL, most * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
+	size_t i = 0;
+	int err;
+
+	CHECK(p != MAP_FAILED);
+	while (i < most && mprotect(p + i * page, page, PROT_READ) == 0)
+		i += 2;
+	if (i >= most)
+		_exit(0); /* there may be more here */
+	for (long n = 0; n < left; n++)
+		CHECK_EQ(munmap(p + (size_t)n * page, page), 0);
+	err = gort_run(fill_memory, NULL, NULL);
+	CHECK(err == 0 || is_short_of(err));
+	CHECK(err == 0 || left < 1000);
+	err = gort_run(other_work, NULL, NULL);
+	CHECK(err == 5 || is_short_of(err));
+	CHECK(err == 5 || left < 1000);
+	err = gort_run(work_in_memory, NULL, NULL);
+	CHECK(err == 5 || is_short_of(err));
+	CHECK(err == 5 || left < 1000);
+	CHECK_EQ(munmap(p + (size_t)left * page, (most - (size_t)left) * page), 0);
+	CHECK_EQ(gort_run(fill_memory, NULL, NULL), 0);
+	CHECK_EQ(gort_run(other_work, NULL, NULL), 5);
+}
+
+static void few_mappings_by_mprotect(long left)
+{
+	os_linux_force_guard(OS_GUARD_MPROTECT);
+	few_mappings(left);
+}
+
+static const long few[] = { 0, 1, 2, 3, 5, 8, 12, 16, 20, 30, 60, 2000 };
+
+// variants: maxprocs
+// not: tsan asan qemu valgrind
+TEST_PLAIN(few_mappings_left)
+{
+	for (size_t i = 0; i < sizeof few / sizeof few[0]; i++)
+		in_child(few_mappings, few[i]);
+}
+
+// variants: maxprocs
+// not: tsan asan qemu valgrind
+TEST_PLAIN(few_mappings_left_and_guards_take_some)
+{
+	for (size_t i = 0; i < sizeof few / sizeof few[0]; i++)
+		in_child(few_mappings_by_mprotect, few[i]);
 }
 
 struct reader {
