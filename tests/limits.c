@@ -140,12 +140,15 @@ static int lock_and_wait(void *arg)
 	return gort_chan_recv(c, NULL);
 }
 
-/* Nothing can run but goroutines that wait: the message says why, and how to raise it. */
+/* Nothing can run but goroutines that wait: the message says why, and how to raise it. (Where the
+ * sanitizer has no thread of its own that might wake one.) */
+// not: tsan
 TEST_PLAIN_DIES(all_threads_kept_by_waiting_ones, "max_threads")
 {
 	gort_run(lock_all_threads, NULL, &(gort_options){ .max_threads = 5 });
 }
 
+// not: tsan
 TEST_PLAIN_DIES(all_threads_kept_and_main_waits, "max_threads")
 {
 	gort_run(lock_and_wait, NULL, &(gort_options){ .max_threads = 5 });

@@ -348,20 +348,25 @@ static void walk(struct unwind *u, struct trace *t)
 	}
 }
 
-static bool is_public(struct dump *d, const struct trace *t, uint32_t i)
+/* Named gort_x, or gort__x if inner. */
+static bool is_ours(struct dump *d, const struct trace *t, uint32_t i, bool inner)
 {
 	const struct symbol *s = gort__symbol(&d->images, t->pc[i] - (t->called >> i & 1));
 
-	return s->name && strncmp(s->name, "gort_", 5) == 0 && s->name[5] != '_';
+	return s->name && strncmp(s->name, "gort_", 5) == 0 && (s->name[5] == '_') == inner;
 }
 
-/* A wait is shown from the public call on: how that goes on inside depends on chance. */
+/* A wait is shown from the public call on: how that goes on inside depends on chance. Its last call
+ * may have taken its place. */
 static void hide_inner(struct dump *d, struct trace *t)
 {
 	uint32_t kept = t->count < TOP ? t->count : TOP, n = 0;
 
-	while (n < kept && !is_public(d, t, n))
+	while (n < kept && !is_ours(d, t, n, false))
 		n++;
+	if (n == kept)
+		for (n = 0; n < kept && is_ours(d, t, n, true);)
+			n++;
 	if (n == 0 || n == kept || t->count > TOP)
 		return;
 	t->count -= n;

@@ -191,7 +191,7 @@ struct g {
 	char *low;           /* fixed: lowest usable byte of its stack */
 	uint32_t slot;       /* fixed: its place in the chunk */
 	struct fiber fiber;
-	struct in_bubble in;  /* BOUND_BUBBLE */
+	struct in_bubble in; /* BOUND_BUBBLE */
 #ifdef GORT_CHECKS_MUTEXES
 	uint32_t mutexes; /* owner: see debug/mutexes.c */
 #endif
