@@ -338,7 +338,7 @@ TEST(a_mutex_held_by_one_that_waits)
 	{
 		std::unique_lock<std::mutex> lock(mutex, std::try_to_lock);
 		CHECK(lock.owns_lock());
-		gort_sleep(GORT_MS);
+		gort_sleep(200 * GORT_MS);
 	}
 	listen_off();
 	CHECK_EQ(said_times("gort: goroutine 1 waits (sleep) while it holds a pthread mutex"), 1);
@@ -354,7 +354,7 @@ TEST(a_timed_mutex_held_by_one_that_waits)
 	mutex.unlock();
 	gort_sleep(GORT_MS);
 	CHECK(mutex.try_lock_until(std::chrono::system_clock::now() + std::chrono::seconds(60)));
-	gort_sleep(GORT_MS);
+	gort_sleep(200 * GORT_MS);
 	mutex.unlock();
 	listen_off();
 	CHECK_EQ(said_times("gort: goroutine 1 waits (sleep) while it holds a pthread mutex"), 1);

@@ -17,6 +17,9 @@
 #define shown __attribute__((noinline))
 #endif
 
+/* A sleep that is sure to be a wait, however slow all is. */
+#define LONG (200 * GORT_MS)
+
 #define WORDS "while it holds a pthread mutex"
 
 static bool checked(void)
@@ -98,7 +101,7 @@ TEST(told_of_once_by_name_with_reason_and_calls)
 	t = gort_spawn(receive_with_it, c, &(gort_attr){ .name = "worker" });
 	CHECK(t != NULL);
 	for (int i = 0; i < 3; i++) {
-		CHECK_EQ(gort_sleep(2 * GORT_MS), 0);
+		CHECK_EQ(gort_sleep(i == 0 ? LONG : 2 * GORT_MS), 0);
 		CHECK_EQ(gort_chan_send(c, NULL), 0);
 	}
 	CHECK_EQ(gort_join(t, NULL), 0);
@@ -117,7 +120,7 @@ TEST(the_main_goroutine_is_told_of)
 {
 	begin();
 	CHECK_EQ(pthread_mutex_lock(&mutex), 0);
-	CHECK_EQ(gort_sleep(GORT_MS), 0);
+	CHECK_EQ(gort_sleep(LONG), 0);
 	CHECK_EQ(pthread_mutex_unlock(&mutex), 0);
 	told_of("goroutine 1 waits (sleep)");
 }
@@ -125,7 +128,7 @@ TEST(the_main_goroutine_is_told_of)
 static int wait_with_it(void *arg)
 {
 	(void)arg;
-	CHECK_EQ(gort_sleep(GORT_MS), 0);
+	CHECK_EQ(gort_sleep(LONG), 0);
 	CHECK_EQ(pthread_mutex_unlock(&mutex), 0);
 	return 0;
 }
@@ -209,7 +212,7 @@ TEST(a_recursive_mutex_is_held_to_the_last_unlock)
 	for (int i = 0; i < 4; i++)
 		unlock_it(&m);
 	gort_unlock_thread();
-	gort_sleep(GORT_MS);
+	gort_sleep(LONG);
 	told_of("goroutine 1 waits (sleep)");
 }
 
@@ -222,7 +225,7 @@ TEST(a_robust_mutex_of_a_dead_owner_is_held)
 	begin();
 	on_guest(lock_it, &m);
 	CHECK_EQ(pthread_mutex_lock(&m), EOWNERDEAD);
-	gort_sleep(GORT_MS);
+	gort_sleep(LONG);
 	told_of("goroutine 1 waits (sleep)");
 }
 
@@ -278,7 +281,7 @@ TEST(many_held_at_a_time)
 		unlock_it(&all[i]);
 	CHECK_EQ(gort_sleep(GORT_MS), 0);
 	lock_it(&mutex);
-	CHECK_EQ(gort_sleep(GORT_MS), 0);
+	CHECK_EQ(gort_sleep(LONG), 0);
 	unlock_it(&mutex);
 	told_of("goroutine 1 waits (sleep)");
 }
@@ -409,7 +412,7 @@ static int await(void *arg)
 	while (!when.ready)
 		CHECK_EQ(pthread_cond_wait(&when.cond, &mutex), 0);
 	if (arg)
-		CHECK_EQ(gort_sleep(GORT_MS), 0);
+		CHECK_EQ(gort_sleep(LONG), 0);
 	unlock_it(&mutex);
 	CHECK_EQ(gort_sleep(GORT_MS), 0);
 	return 0;
@@ -563,7 +566,7 @@ static int unlock_early(void *arg)
 	unlock_it(&early); /* locked when nobody watched */
 	CHECK_EQ(gort_sleep(GORT_MS), 0);
 	lock_it(&mutex);
-	return gort_sleep(GORT_MS);
+	return gort_sleep(LONG);
 }
 
 /* Not even in another runtime. */

@@ -4,6 +4,7 @@
  */
 #include "hogs.h"
 
+#include "base/alloc.h"
 #include "os/linux/linux.h"
 
 #include <errno.h>
@@ -269,6 +270,8 @@ static int receive_signals_in_all_threads(void *c)
 	return 7;
 }
 
+// TSan keeps a signal till its thread calls something that it knows.
+// not: tsan
 TEST_PLAIN(all_threads_kept_while_a_signal_is_awaited_is_not_the_end)
 {
 	gort_chan *c = gort_chan_make(sizeof(int), 1);
@@ -508,6 +511,7 @@ TEST_PLAIN(little_address_space)
  * them, so that each is a mapping. */
 static void few_mappings(long left)
 {
+	size_t before = mem_in_use();
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), most = 400000;
 	char *p = mmap(NULL, most * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 		       -1, 0);
@@ -533,6 +537,7 @@ static void few_mappings(long left)
 	CHECK_EQ(munmap(p + (size_t)left * page, (most - (size_t)left) * page), 0);
 	CHECK_EQ(gort_run(fill_memory, NULL, NULL), 0);
 	CHECK_EQ(gort_run(other_work, NULL, NULL), 5);
+	CHECK_EQ(mem_in_use(), before);
 }
 
 static void few_mappings_by_mprotect(long left)
