@@ -42,11 +42,20 @@ static bool nobody_can_wake(void)
 		!load_relaxed(&sched.stopping);
 }
 
+/* Under sched.lock. Each thread sleeps with its goroutine; none has only just been made. */
+static bool all_threads_are_kept(void)
+{
+	const struct m *m = sched.all_m;
+
+	while (m && m->waits)
+		m = m->all_next;
+	return !m && sched.threads >= sched.max_threads;
+}
+
 /* Under sched.lock. Goroutines are runnable, but no thread is left to run them. */
 static bool no_thread_is_left(void)
 {
-	return load_relaxed(&sched.global_count) && !gort__bound_some() && !sched.idle_m &&
-		sched.threads >= sched.max_threads;
+	return load_relaxed(&sched.global_count) && !gort__bound_some() && all_threads_are_kept();
 }
 
 /* Under sched.lock. */
