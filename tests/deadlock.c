@@ -3,6 +3,7 @@
  */
 #include "harness.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,4 +68,64 @@ TEST_PLAIN(living_guest_is_no_deadlock)
 	guest_join(g);
 	CHECK_EQ(gort_run(wait_for_ever, NULL, &returns), -EDEADLK); /* it has ended */
 	gort_chan_release(c);
+}
+
+static void watch_for_a_while(void *c)
+{
+	CHECK_EQ(gort_signal_notify(c, SIGUSR1), 0);
+	usleep(1500000); /* sysmon sleeps for good by then */
+	CHECK_EQ(gort_signal_stop(c), 0);
+}
+
+static gort_chan *signals;
+static struct guest *watching;
+
+static int wait_beside_a_watch(void *arg)
+{
+	watching = guest_start(watch_for_a_while, signals);
+	return gort_chan_recv(arg, NULL);
+}
+
+// not: tsan
+TEST_PLAIN(deadlock_after_the_last_watch_has_ended)
+{
+	gort_chan *c = gort_chan_make(0, 0);
+
+	signals = gort_chan_make(sizeof(int), 1);
+	CHECK_EQ(gort_run(wait_beside_a_watch, c, &returns), -EDEADLK);
+	guest_join(watching);
+	gort_chan_release(signals);
+	gort_chan_release(c);
+}
+
+/* Threads that end and start others, each waking the next: one is always alive. */
+static gort_waitgroup *turn;
+
+static void end_soon(void *arg)
+{
+	(void)arg;
+	usleep(60000);
+	gort_waitgroup_done(turn);
+}
+
+static int wait_for_one_after_another(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < SCALE(40); i++) {
+		gort_waitgroup once = { 0 };
+		struct guest *g;
+
+		gort_waitgroup_add(&once, 1);
+		turn = &once;
+		g = guest_start(end_soon, NULL);
+		CHECK_EQ(gort_waitgroup_wait(&once), 0);
+		guest_join(g);
+	}
+	return 7;
+}
+
+// not: tsan
+TEST_PLAIN(guests_one_after_another_are_no_deadlock)
+{
+	CHECK_EQ(gort_run(wait_for_one_after_another, NULL, &returns), 7);
 }

@@ -47,8 +47,7 @@ os_thread os_thread_self(void);
 void os_thread_name(const char *name);  /* of the calling thread; first 15 bytes kept */
 void os_thread_timer_slack(int64_t ns); /* of the calling thread */
 int32_t os_thread_id(void);             /* gettid */
-/* How many threads the process has, but for the kernel's workers and those that were there when gort
- * was loaded, beside the first. Exact only if more than most; -errno: the system does not say. */
+/* How many threads the process has, but for the kernel's workers and an emulator's. Exact only if more than most; -errno: the system does not say. */
 int os_threads(int most);
 /* fn runs when the calling thread ends: one fn in the program. May lock in libc. -EAGAIN,
  * -ENOMEM. */

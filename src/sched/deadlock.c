@@ -9,14 +9,16 @@
  *  3. No timer is pending, no signal is watched.
  *  4. No other thread lives in the process: it might call gort. The kernel counts them
  *     (/proc/self/task); ours are the Ms, also those that an earlier runtime left behind, the
- *     creator, sysmon, and the one that delivers signals. Those that were there before gort was
- *     loaded (a sanitizer's helper) and the kernel's own workers do not count.
+ *     creator, sysmon, and the one that delivers signals. The kernel's own workers, and an
+ *     emulator's, do not count.
  *  5. From 1 on until 4 has been asked no goroutine has run (picks): else the other thread may have
  *     woken one and ended, and that have started another thread and wait for it.
  *
  * A runtime that gort_start has started has none: whoever started it lives.
  *
- * Where 4 alone fails sysmon asks again LOOK_AGAIN later, since nobody tells when a thread ends.
+ * Where only 4 fails, or something moves that sysmon has not seen, it asks again LOOK_AGAIN later: nobody
+ * tells it when a thread ends, nor when all is idle once more. For 2 and 3 it may sleep: the call, the
+ * timer, the signal's watcher (gort_signal_stop) wakes it.
  *
  * And max_threads: where goroutines are runnable, but all threads that there may be are kept by
  * goroutines that wait, and nobody is left who could wake one of those (as above, but for the
@@ -28,18 +30,22 @@
 #include "sched/signals.h"
 
 #define sched gort__sched
-#define SETTLED 4 /* looks at an idle runtime before it is asked */
 #define LOOK_AGAIN (900 * GORT_MS)
 
 enum { ALL_WELL, OTHERS_LIVE, DEADLOCK, NO_THREADS };
 
-/* Under sched.lock: 1 to 3, but for the queues. */
-static bool nobody_can_wake(void)
+/* Under sched.lock: something runs, or is about to. */
+static bool something_moves(void)
 {
-	return load_relaxed(&sched.idle_ps) == load_relaxed(&sched.procs) && sched.asked == 0 &&
-		sched.stopped == 0 && load_relaxed(&sched.away) == 0 &&
-		gort__timers_next() == OS_FOREVER && !gort__signals_watched() &&
-		!load_relaxed(&sched.stopping);
+	return load_relaxed(&sched.idle_ps) != load_relaxed(&sched.procs) || sched.asked ||
+		sched.stopped;
+}
+
+/* Under sched.lock: who ends that state kicks sysmon. */
+static bool somebody_will_come(void)
+{
+	return load_relaxed(&sched.stopping) || load_relaxed(&sched.away) ||
+		gort__timers_next() != OS_FOREVER || gort__signals_watched();
 }
 
 /* Under sched.lock. Each thread sleeps with its goroutine; none has only just been made. */
@@ -61,11 +67,15 @@ static bool no_thread_is_left(void)
 /* Under sched.lock. */
 static int how_it_stands(void)
 {
-	if (!nobody_can_wake())
+	if (somebody_will_come())
 		return ALL_WELL;
+	if (something_moves())
+		return OTHERS_LIVE;
 	if (no_thread_is_left())
 		return NO_THREADS;
-	return sched.deadlocks && load_relaxed(&sched.global_count) == 0 ? DEADLOCK : ALL_WELL;
+	if (load_relaxed(&sched.global_count))
+		return OTHERS_LIVE;
+	return sched.deadlocks ? DEADLOCK : ALL_WELL;
 }
 
 /* Under sched.lock, all Ps idle: how often a goroutine has been run. */
@@ -95,7 +105,7 @@ static int ask(void)
 	picked = picks();
 	own = own_threads();
 	lock_release(&sched.lock);
-	if (result == ALL_WELL)
+	if (result == ALL_WELL || result == OTHERS_LIVE)
 		return result;
 	if (load_acquire(&sched.guests) || os_threads(own) > own)
 		return OTHERS_LIVE;
@@ -110,7 +120,7 @@ static int ask(void)
 /* looks: how often running sysmon has found all idle. When to ask again at the latest. */
 int64_t gort__deadlock_look(int64_t now, uint32_t looks)
 {
-	if (looks < SETTLED || load_relaxed(&sched.stopping))
+	if (looks < DEADLOCK_LOOKS || load_relaxed(&sched.stopping))
 		return OS_FOREVER;
 	switch (ask()) {
 	case OTHERS_LIVE:

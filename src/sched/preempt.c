@@ -201,6 +201,6 @@ GORT_API void gort_preempt_on(void)
 	fence_compiler();
 	m->g->preempt_off--;
 	fence_compiler();
-	if (unlikely(load_relaxed(&m->asks)))
+	if (unlikely(load_relaxed(&m->asks) & ~(uint32_t)ASK_FENCE))
 		rt_leave(rt_enter());
 }

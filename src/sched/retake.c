@@ -48,20 +48,24 @@ static void ask(struct m *m, uint64_t picks, uint32_t how, int64_t burnt)
 	os_preempt_send(load_relaxed(&m->tid));
 }
 
-static bool sleeps(struct p *p, struct m *m, int64_t now)
+/* Its clock stands still. wants_cpu: but it does not sleep. */
+static bool sleeps(struct p *p, struct m *m, int64_t now, bool *wants_cpu)
 {
 	int asleep;
 
 	if (load_relaxed(&m->in_rt))
 		return false;
 	asleep = os_thread_asleep(load_relaxed(&m->tid));
+	*wants_cpu = asleep == 0;
 	if (asleep >= 0)
 		return asleep;
 	return now - p->seen.still_since >= STILL_LONG;
 }
 
-static void computes(struct p *p, struct m *m, struct looked *l)
+/* mostly: of the time since the last look it has burnt most. */
+static void computes(struct p *p, struct m *m, bool mostly, struct looked *l)
 {
+	int asleep;
 	int64_t limit = l->fresh && EARLY < sched.slice ? EARLY : sched.slice;
 	uint32_t how = p->seen.burnt >= LONG ? PREEMPT_LONG : PREEMPT_DUE;
 
@@ -72,7 +76,8 @@ static void computes(struct p *p, struct m *m, struct looked *l)
 		return;
 	}
 	l->soon |= p->seen.tries++ < TRIES_SOON;
-	if (os_thread_asleep(load_relaxed(&m->tid)) == 1)
+	asleep = os_thread_asleep(load_relaxed(&m->tid));
+	if (asleep == 1 || (asleep < 0 && !mostly))
 		return; /* it would be interrupted there */
 	ask(m, p->seen.picks, how, p->seen.burnt);
 	if (p->seen.tries > TRIES_REPAIR)
@@ -92,7 +97,7 @@ void gort__look_stuck(struct p *p, int64_t now, bool moved, struct looked *l)
 {
 	struct m *m = load_acquire(&p->m);
 	int64_t cpu, went, passed;
-	bool slow;
+	bool slow, wants_cpu = false;
 
 	if (!m || moved || m != p->seen.m || !load_relaxed(&m->g)) {
 		begins(p, m, now);
@@ -107,16 +112,16 @@ void gort__look_stuck(struct p *p, int64_t now, bool moved, struct looked *l)
 	p->seen.asked = now;
 	if (went != 0)
 		p->seen.still_since = now;
-	if (went == 0 && sleeps(p, m, now)) {
+	if (went == 0 && sleeps(p, m, now, &wants_cpu)) {
 		if (l->count < sizeof l->suspects / sizeof l->suspects[0])
 			l->suspects[l->count++] = (struct suspect){ .m = m, .p = p };
 	} else if (went > 0 && sched.slice != OS_FOREVER) {
 		p->seen.burnt += went;
-		computes(p, m, l);
+		computes(p, m, went >= passed / 2, l);
 	}
 	/* At the next look it is clear. But where too many want the processors that need not be soon. */
-	slow = went <= 0 ? now - p->seen.still_since < STILL_SOON
-			 : went < passed / 2 && !p->seen.slow;
+	slow = went > 0 ? went < passed / 2 && !p->seen.slow
+			: !wants_cpu && now - p->seen.still_since < STILL_SOON;
 	l->soon |= slow && l->waits;
 	p->seen.slow = slow;
 }

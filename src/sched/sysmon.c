@@ -335,6 +335,7 @@ static void sysmon_main(void *arg)
 					   now + (l.busy && !l.aged ? LOOK_BUSY : LOOK));
 		} else {
 			bool done = sysmon.idle_counts > IDLE_COUNTS && sysmon.trim_left == 0 &&
+				sysmon.idle_looks >= DEADLOCK_LOOKS &&
 				!load_relaxed(&sched.global_count); /* else it asks again */
 			int64_t until = gort__deadlock_look(now, sysmon.idle_looks++);
 

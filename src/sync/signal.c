@@ -300,8 +300,10 @@ GORT_API int gort_signal_stop(gort_chan *c)
 		store_release(&gort__signals.watched, gort__signals.watched - 1);
 	}
 	lock_release(&signals.lock);
-	if (w)
+	if (w) {
 		mem_free(cache_of(m), w, sizeof *w);
+		sysmon_kick_if_lazy(); /* nobody may be left who could wake anybody (deadlock.c) */
+	}
 	rt_leave(m);
 	if (!w)
 		return -ENOENT;

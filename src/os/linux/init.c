@@ -5,6 +5,7 @@
 #include "os/linux/linux.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -27,6 +28,7 @@ void os_init(void)
 	done = true;
 	gort__asymmetric = membarrier_works();
 	os_linux_count_threads();
+	pthread_atfork(NULL, NULL, os_linux_count_threads);
 	os_linux_probe_guards();
 	errno = saved;
 }

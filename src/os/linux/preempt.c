@@ -88,8 +88,13 @@ static void on_signal(int signo, siginfo_t *info, void *uc)
 	at.pc = (uintptr_t)c->uc_mcontext.pc;
 #endif
 	at.asleep = os_linux_call_interrupted(uc, false);
-	if (os_sample_handle(info, uc) || (fn && fn(&at))) {
-		os_linux_call_interrupted(uc, true);
+	if (os_sample_handle(info, uc)) {
+		errno = saved;
+		return;
+	}
+	if (fn && fn(&at)) {
+		if (at.asleep)
+			os_linux_call_interrupted(uc, true);
 		errno = saved;
 		return;
 	}

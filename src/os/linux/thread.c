@@ -85,22 +85,14 @@ int32_t os_thread_id(void)
 	return (int32_t)syscall(SYS_gettid);
 }
 
-static int older; /* threads beside the first when gort was loaded */
+/* ---- counting them ---------------------------------------------------------------------------- */
 
-/* The directory has a link for each, beside its own two. */
-static int task_links(void)
-{
-	struct stat st;
-
-	return stat("/proc/self/task", &st) < 0 ? -errno : (int)st.st_nlink - 2;
-}
-
-void os_linux_count_threads(void)
-{
-	int n = task_links();
-
-	older = n > 1 ? n - 1 : 0;
-}
+/* An emulator's own (qemu-user has one): those beside the first when gort was loaded. Others that
+ * there are then may be the program's, and call gort. */
+static struct {
+	int32_t tid[16];
+	int count;
+} older;
 
 static bool is_kernels(const char *tid)
 {
@@ -125,32 +117,81 @@ struct entry {
 	char name[];
 };
 
-static int kernels(int fd)
+static int32_t number_of(const char *tid)
+{
+	int32_t n = 0;
+
+	for (; *tid >= '0' && *tid <= '9'; tid++)
+		n = n * 10 + (*tid - '0');
+	return n;
+}
+
+/* How many of the process's threads fn says true of. */
+static int count_threads(bool (*fn)(const char *tid))
 {
 	_Alignas(8) char buffer[2048];
-	int count = 0;
+	int count = 0, fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	long n;
 
+	if (fd < 0)
+		return 0;
 	while ((n = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0)
 		for (long at = 0; at < n;) {
 			const struct entry *e = (const struct entry *)(buffer + at);
 
-			count += e->name[0] != '.' && is_kernels(e->name);
+			count += e->name[0] != '.' && fn(e->name);
 			at += e->size;
 		}
+	close(fd);
 	return count;
+}
+
+static bool is_older(const char *tid)
+{
+	for (int i = 0; i < older.count; i++)
+		if (older.tid[i] == number_of(tid))
+			return true;
+	return false;
+}
+
+static bool does_not_count(const char *tid)
+{
+	return is_older(tid) || is_kernels(tid);
+}
+
+static bool note_older(const char *tid)
+{
+	const int most = sizeof older.tid / sizeof older.tid[0];
+
+	if (number_of(tid) != os_thread_id() && older.count < most)
+		older.tid[older.count++] = number_of(tid);
+	return false;
+}
+
+void os_linux_count_threads(void)
+{
+	char name[16] = "";
+
+	older.count = 0;
+	prctl(PR_GET_NAME, name, 0, 0, 0);
+	if (memcmp(name, "qemu-", 5) == 0)
+		count_threads(note_older);
+}
+
+/* The directory has a link for each, beside its own two. */
+static int task_links(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/task", &st) < 0 ? -errno : (int)st.st_nlink - 2;
 }
 
 int os_threads(int most)
 {
-	int saved = errno, n = task_links(), fd;
+	int saved = errno, n = task_links();
 
-	if (n >= 0)
-		n -= older;
-	if (n > most && (fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0) {
-		n -= kernels(fd);
-		close(fd);
-	}
+	if (n > most)
+		n -= count_threads(does_not_count);
 	errno = saved;
 	return n;
 }
