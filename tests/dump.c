@@ -452,7 +452,7 @@ TEST(deep_stacks_are_cut_in_the_middle)
 	const char *dots, *last;
 
 	gort_set_name("main");
-	first_of_deep(1000);
+	CHECK_EQ(first_of_deep(1000), 1000 * 1001 / 2 + 1);
 	dots = strstr(said, "    ... ");
 	last = strstr(said, "    first_of_deep+0x");
 	if (!dots || !last || dots > last || atoi(dots + 8) < 900 || strstr(last, "    deep+0x") ||
