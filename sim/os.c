@@ -370,6 +370,12 @@ bool os_in_libc(uintptr_t pc)
 	return sim_below(4) == 0;
 }
 
+bool os_in_gort(uintptr_t pc)
+{
+	(void)pc;
+	return sim_below(4) == 0;
+}
+
 /* ---- the rest -------------------------------------------------------------------------------- */
 
 /* What gort says goes into the report: it is about to abort, or a scenario wants to see it. */
@@ -471,10 +477,4 @@ void note(const char *text, uint64_t a, uint64_t b)
 	static const struct sim_site site = { __FILE__, "note", "note", 0, SIM_NOTE, 0, 0 };
 
 	trace(&site, text, a, b);
-}
-
-bool os_in_gort(uintptr_t pc)
-{
-	(void)pc;
-	return sim_below(4) == 0;
 }

@@ -1,5 +1,5 @@
 /*
- * process.h - what the kernel counts of this process: threads and mappings.
+ * process.h - what the kernel counts of this process: threads, mappings, descriptors.
  */
 #ifndef GORT_TESTS_PROCESS_H
 #define GORT_TESTS_PROCESS_H
@@ -45,9 +45,10 @@ static inline int mappings(void)
 	return n;
 }
 
-static inline int count_threads(void)
+/* Of a directory. */
+static inline int entries(const char *path)
 {
-	DIR *dir = opendir("/proc/self/task");
+	DIR *dir = opendir(path);
 	int n = 0;
 
 	CHECK(dir != NULL);
@@ -55,6 +56,11 @@ static inline int count_threads(void)
 		n++;
 	closedir(dir);
 	return n - 2;
+}
+
+static inline int count_threads(void)
+{
+	return entries("/proc/self/task");
 }
 
 #endif

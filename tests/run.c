@@ -4,7 +4,6 @@
  */
 #include "process.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,18 +11,6 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-static int entries(const char *path)
-{
-	DIR *dir = opendir(path);
-	int n = 0;
-
-	CHECK(dir != NULL);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n - 2;
-}
 
 static int nothing(void *arg)
 {

@@ -4,8 +4,8 @@
  * of the runtime; and the opposite, a process that has nothing to do.
  */
 #include "harness.h"
+#include "process.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -765,18 +765,6 @@ static void life_check(struct life *l)
 	gort_chan_release(l->buffer);
 }
 
-static int tasks_alive(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	int n = 0;
-
-	CHECK(dir != NULL);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 TEST_PLAIN(runtime_runs_300_times_with_work_in_flight)
 {
 	uint32_t state = 4711;
@@ -784,13 +772,13 @@ TEST_PLAIN(runtime_runs_300_times_with_work_in_flight)
 	int before;
 
 	on_guest(count_call, NULL); /* sanitizers start a thread of their own with the first */
-	before = tasks_alive();
+	before = count_threads();
 	for (int i = 0; i < SCALE(300); i++) {
 		life_make(&l, &state);
 		CHECK_EQ(gort_run(live, &l, &(gort_options){ .maxprocs = i % 5 }), 7);
 		life_check(&l);
 	}
-	EVENTUALLY(tasks_alive() <= before);
+	EVENTUALLY(count_threads() <= before);
 }
 
 static void life_guest(void *arg)

@@ -27,7 +27,7 @@ static inlined bool handle_is_plain(uintptr_t handle)
 	return (intptr_t)handle > 0;
 }
 
-/* False: its P was taken, or it must take a closer look (gort__p_back). */
+/* False: its P was taken, or it must take a closer look (gort__p_holds). */
 static inlined bool m_enter(struct m *m)
 {
 	must_checked(!load_relaxed(&m->in_rt));

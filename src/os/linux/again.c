@@ -81,30 +81,37 @@ static int64_t number_before(uintptr_t pc)
 	return number;
 }
 
-bool os_linux_call_interrupted(const void *ucontext, bool again)
+int64_t os_linux_call_interrupted(const void *ucontext)
 {
-	greg_t *r = ((ucontext_t *)(uintptr_t)ucontext)->uc_mcontext.gregs;
+	const greg_t *r = ((const ucontext_t *)ucontext)->uc_mcontext.gregs;
 	int64_t number;
 
 	if (r[REG_RAX] != -EINTR || r[REG_RCX] != r[REG_RIP]) /* as each system call leaves it */
-		return false;
+		return -1;
 	number = number_before((uintptr_t)r[REG_RIP]);
-	if (number < 0 || timeout((uint32_t)number, r) > SECOND)
-		return false;
-	if (again) {
-		r[REG_RAX] = number;
-		r[REG_RIP] -= 2;
-	}
-	return true;
+	return number >= 0 && timeout((uint32_t)number, r) <= SECOND ? number : -1;
+}
+
+void os_linux_call_again(void *ucontext, int64_t number)
+{
+	greg_t *r = ((ucontext_t *)ucontext)->uc_mcontext.gregs;
+
+	r[REG_RAX] = number;
+	r[REG_RIP] -= 2;
 }
 
 #else
 
-bool os_linux_call_interrupted(const void *ucontext, bool again)
+int64_t os_linux_call_interrupted(const void *ucontext)
 {
 	(void)ucontext;
-	(void)again;
-	return false;
+	return -1;
+}
+
+void os_linux_call_again(void *ucontext, int64_t number)
+{
+	(void)ucontext;
+	(void)number;
 }
 
 #endif

@@ -18,8 +18,10 @@ enum {
 /* From a signal handler's ucontext. */
 void os_linux_context(struct os_context *c, const void *ucontext);
 
-/* Has the signal just ended a call, with EINTR, that can be made again? again: let it be. */
-bool os_linux_call_interrupted(const void *ucontext, bool again);
+/* The number of the call that the signal has just ended, with EINTR, and that can be made again; or
+ * -1. again: let it be made. */
+int64_t os_linux_call_interrupted(const void *ucontext);
+void os_linux_call_again(void *ucontext, int64_t number);
 
 /* Not SIGRTMIN: libraries tend to take those from the lower end. */
 #define LINUX_SWITCH_SIGNAL (SIGRTMAX - 2)

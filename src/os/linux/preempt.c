@@ -79,6 +79,7 @@ static void on_signal(int signo, siginfo_t *info, void *uc)
 	struct os_interrupted at = { .uc = uc };
 	int saved = errno;
 	os_preempt_fn fn = load_acquire(&handler);
+	int64_t call;
 
 #if defined(__x86_64__)
 	at.sp = (uintptr_t)c->uc_mcontext.gregs[REG_RSP];
@@ -87,14 +88,15 @@ static void on_signal(int signo, siginfo_t *info, void *uc)
 	at.sp = (uintptr_t)c->uc_mcontext.sp;
 	at.pc = (uintptr_t)c->uc_mcontext.pc;
 #endif
-	at.asleep = os_linux_call_interrupted(uc, false);
 	if (os_sample_handle(info, uc)) {
 		errno = saved;
 		return;
 	}
+	call = os_linux_call_interrupted(uc);
+	at.asleep = call >= 0;
 	if (fn && fn(&at)) {
 		if (at.asleep)
-			os_linux_call_interrupted(uc, true);
+			os_linux_call_again(uc, call);
 		errno = saved;
 		return;
 	}
