@@ -36,6 +36,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #ifdef __cplusplus
@@ -513,6 +514,29 @@ int gort_signal_notify(gort_chan *c, int signo);
 /* c watches nothing any more, and no signal goes to it once this has returned; what it holds stays.
  * 0; -ENOENT if it watched nothing, -EINVAL if c is NULL. */
 int gort_signal_stop(gort_chan *c);
+
+/* ---- names ---------------------------------------------------------------------------- */
+
+typedef struct gort_addr {
+	socklen_t len; /* of what is used of addr, for bind and connect */
+	struct sockaddr_storage addr;
+} gort_addr;
+
+/* The addresses of a host, with the port of a service: one array of *count, which the caller frees
+ * with free(). As getaddrinfo gives them, by whatever the system is set up to ask (/etc/hosts, DNS),
+ * in its order (RFC 6724), each once. host: a name, an IPv4 or IPv6 address (with a zone:
+ * "fe80::1%eth0", "fe80::1%2"), or NULL or "": this machine, 127.0.0.1 and ::1. service: a number, the
+ * name of one of TCP ("https"), or NULL or "": port 0.
+ *
+ * Names block the caller, and nobody else: 64 are looked up at once, each in a goroutine of its own,
+ * and the others wait for their turn. Who is cancelled goes at once; what was begun is left to end
+ * by itself. Numbers for both are answered without waiting, and need no runtime. [c]
+ *
+ * 0; -EINVAL: neither host nor service, or text that can be neither a name nor a number; -ENXIO: no
+ * such host, service or zone; -EREMOTEIO: nobody could tell (no answer, a broken one);
+ * -ENOMEM; -ESRCH: a name, and no runtime runs; another of the system's. -ECANCELED also
+ * to a plain thread when the runtime stops meanwhile. */
+int gort_resolve(const char *host, const char *service, gort_addr **out, size_t *count);
 
 /* ---- seeing what happens ------------------------------------------------------------- */
 

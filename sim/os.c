@@ -408,6 +408,11 @@ const char *os_getenv(const char *name)
 	return NULL;
 }
 
+bool os_has_ipv6(void)
+{
+	return true;
+}
+
 int *gort_errno_location(void)
 {
 	static int number;

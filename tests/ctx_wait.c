@@ -133,7 +133,7 @@ static void end_world(void)
 
 #define LATE gort_in(3600 * GORT_SEC)
 
-static int recv(bool ready)
+static int recv_on(bool ready)
 {
 	return gort_chan_recv(ready ? w.stocked : w.empty, NULL);
 }
@@ -143,7 +143,7 @@ static int recv_until(bool ready)
 	return gort_chan_recv_until(ready ? w.stocked : w.empty, NULL, LATE);
 }
 
-static int send(bool ready)
+static int send_on(bool ready)
 {
 	return gort_chan_send(ready ? w.stocked : w.unheard, NULL);
 }
@@ -343,9 +343,9 @@ static int scope_spawn(bool ready)
 }
 
 static int (*const calls[])(bool ready) = {
-	recv,
+	recv_on,
 	recv_until,
-	send,
+	send_on,
 	send_until,
 	send_buffered,
 	recv_nothing,

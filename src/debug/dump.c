@@ -188,6 +188,7 @@ const char *gort__reason(uint32_t why)
 		[WHY_SCOPE] = "scope",
 		[WHY_FOREVER] = "NULL chan",
 		[WHY_BUBBLE] = "bubble",
+		[WHY_RESOLVER] = "resolver",
 		[WHY_OUTSIDE] = "select outside its bubble",
 	};
 

@@ -212,5 +212,6 @@ _Noreturn void os_exit(int status); /* at once: _exit */
 uint64_t os_random(void);           /* seed; getrandom, else clock and address */
 /* Environment at start: NULL if unset. */
 const char *os_getenv(const char *name);
+bool os_has_ipv6(void); /* sockets of that family can be made */
 
 #endif

@@ -68,7 +68,8 @@ enum g_why {
 	WHY_SCOPE,
 	WHY_FOREVER,
 	WHY_BUBBLE,
-	WHY_OUTSIDE /* in a bubble: a select of which something is not the bubble's */
+	WHY_RESOLVER, /* its turn to call getaddrinfo */
+	WHY_OUTSIDE   /* in a bubble: a select of which something is not the bubble's */
 };
 
 /* State of a G or guest that outlives no function of the user's: defers, tries, local values.

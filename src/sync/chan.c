@@ -185,7 +185,7 @@ static rare int send_slow(struct gort_chan *c, const void *elem, int64_t deadlin
 
 /* What stands here needs no frame: a goroutine, a free lock; room in the buffer for an element of
  * usual size, or nobody to meet and all the time to wait. */
-static inlined int send(struct gort_chan *c, const void *elem, int64_t deadline)
+static inlined int send_elem(struct gort_chan *c, const void *elem, int64_t deadline)
 {
 	struct m *m = m_self();
 
@@ -206,17 +206,17 @@ static inlined int send(struct gort_chan *c, const void *elem, int64_t deadline)
 
 GORT_API int gort_chan_send(gort_chan *c, const void *elem)
 {
-	return send(c, elem, GORT_FOREVER);
+	return send_elem(c, elem, GORT_FOREVER);
 }
 
 GORT_API int gort_chan_try_send(gort_chan *c, const void *elem)
 {
-	return send(c, elem, GORT_NOW);
+	return send_elem(c, elem, GORT_NOW);
 }
 
 GORT_API int gort_chan_send_until(gort_chan *c, const void *elem, int64_t deadline)
 {
-	int err = send(c, elem, deadline);
+	int err = send_elem(c, elem, deadline);
 
 	return err == -EAGAIN ? -ETIMEDOUT : err;
 }
@@ -337,7 +337,7 @@ static rare int recv_slow(struct gort_chan *c, void *elem, int64_t deadline)
 }
 
 /* As send. */
-static inlined int recv(struct gort_chan *c, void *elem, int64_t deadline)
+static inlined int recv_elem(struct gort_chan *c, void *elem, int64_t deadline)
 {
 	struct m *m = m_self();
 
@@ -358,17 +358,17 @@ static inlined int recv(struct gort_chan *c, void *elem, int64_t deadline)
 
 GORT_API int gort_chan_recv(gort_chan *c, void *elem)
 {
-	return recv(c, elem, GORT_FOREVER);
+	return recv_elem(c, elem, GORT_FOREVER);
 }
 
 GORT_API int gort_chan_try_recv(gort_chan *c, void *elem)
 {
-	return recv(c, elem, GORT_NOW);
+	return recv_elem(c, elem, GORT_NOW);
 }
 
 GORT_API int gort_chan_recv_until(gort_chan *c, void *elem, int64_t deadline)
 {
-	int err = recv(c, elem, deadline);
+	int err = recv_elem(c, elem, deadline);
 
 	return err == -EAGAIN ? -ETIMEDOUT : err;
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 void os_write_err(const char *text, size_t size)
@@ -49,6 +50,16 @@ uint64_t os_random(void)
 const char *os_getenv(const char *name)
 {
 	return getenv(name);
+}
+
+bool os_has_ipv6(void)
+{
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return errno != EAFNOSUPPORT;
+	close(fd);
+	return true;
 }
 
 /* gort.h's errno: in a file apart from its callers, so that the address is asked for anew on each
