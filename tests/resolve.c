@@ -184,10 +184,14 @@ static void close_gate(void)
 	CHECK_EQ(pipe(x.gate), 0);
 }
 
-/* All who hang go on; the gate is gone once they have. */
+/* All who hang go on, also those who come later, till it is removed. */
 static void open_gate(void)
 {
 	close(x.gate[1]);
+}
+
+static void remove_gate(void)
+{
 	EVENTUALLY(atomic_load(&x.inside) == 0);
 	close(x.gate[0]);
 }
@@ -469,6 +473,7 @@ TEST(so_many_are_looked_up_at_once_and_no_more)
 	CHECK_EQ(gort_count(), 1 + 2 * 200);
 	open_gate();
 	CHECK_EQ(gort_waitgroup_wait(&all), 0);
+	remove_gate();
 	CHECK_EQ(atomic_load(&found), 200);
 	CHECK_EQ(atomic_load(&x.calls), 200);
 }
@@ -528,6 +533,7 @@ TEST(who_is_canceled_goes_at_once)
 	EVENTUALLY(atomic_load(&x.inside) == 4);
 	CHECK_EQ(gort_count(), 1 + 4);
 	open_gate();
+	remove_gate();
 }
 
 /* The job goes, too, and the places that become free go to others. */
@@ -544,11 +550,13 @@ TEST(who_waits_for_a_place_is_canceled)
 	CHECK_EQ(atomic_load(&x.calls), PLACES);
 	open_gate();
 	CHECK_EQ(gort_waitgroup_wait(&all), 0);
+	remove_gate();
 	CHECK_EQ(atomic_load(&found), PLACES);
 	close_gate();
 	hang_with(PLACES + 1);
 	open_gate();
 	CHECK_EQ(gort_waitgroup_wait(&all), 0);
+	remove_gate();
 }
 
 /* ---- the runtime's end ----------------------------------------------------------------------- */
@@ -572,6 +580,7 @@ TEST_PLAIN(runtime_ends_while_names_are_looked_up)
 		CHECK_EQ(atomic_load(&x.inside), round * PLACES);
 	}
 	open_gate();
+	remove_gate();
 	nothing_is_left();
 	CHECK_EQ(atomic_load(&found), 0);
 }
@@ -581,15 +590,16 @@ static int open_and_hang(void *arg)
 {
 	(void)arg;
 	hang_with(PLACES);
-	close(x.gate[1]);
+	open_gate();
 	CHECK_EQ(gort_waitgroup_wait(&all), 0);
-	EVENTUALLY(atomic_load(&x.inside) == 0);
-	close(x.gate[0]);
+	remove_gate();
 	close_gate();
 	hang_with(PLACES + 1);
 	CHECK_EQ(atomic_load(&x.inside), PLACES);
 	open_gate();
-	return gort_waitgroup_wait(&all);
+	CHECK_EQ(gort_waitgroup_wait(&all), 0);
+	remove_gate();
+	return 0;
 }
 
 // variants: maxprocs
@@ -659,6 +669,7 @@ TEST_PLAIN(runtime_ends_while_guests_ask)
 	for (int i = 0; i < n; i++)
 		guest_join(g[i]);
 	open_gate();
+	remove_gate();
 	nothing_is_left();
 }
 
@@ -679,6 +690,7 @@ TEST_PLAIN(runtime_ends_while_a_guest_waits_for_a_place)
 	CHECK_EQ(gort_run(let_a_guest_wait, &g, NULL), 0);
 	guest_join(g);
 	open_gate();
+	remove_gate();
 	nothing_is_left();
 }
 
@@ -753,7 +765,7 @@ static void open_soon(void *arg)
 {
 	(void)arg;
 	usleep(20000);
-	close(x.gate[1]);
+	open_gate();
 }
 
 /* Neither getaddrinfo nor the wait for a place takes any of a bubble's time. */
@@ -769,7 +781,7 @@ TEST(in_a_bubble_it_takes_no_time)
 	CHECK_EQ(gort_bubble(ask_in_a_bubble, NULL), 42);
 	guest_join(g);
 	CHECK_EQ(gort_waitgroup_wait(&all), 0);
-	close(x.gate[0]);
+	remove_gate();
 }
 
 /* ---- misuse ---------------------------------------------------------------------------------- */
