@@ -255,6 +255,14 @@ int gort_chan_close(gort_chan *c);        /* 0; -EPIPE already closed; -EINVAL N
 size_t gort_chan_len(const gort_chan *c); /* elements in the buffer */
 size_t gort_chan_cap(const gort_chan *c);
 
+/* For a foreign event loop: a descriptor that is readable (POLLIN, level-triggered) while a receive
+ * would not block: an element is in the buffer, a sender waits, or c is closed. Borrowed: the same
+ * on each call, closed by c's last release; never read, write or close it. Readable is a hint as
+ * with any descriptor: while calls are under way it may be wrong for a moment, and others may be
+ * faster; so receive by gort_chan_try_recv. From the first call on, calls on c are slower, those
+ * that change the answer by a system call. -EINVAL if c is NULL, -EMFILE, -ENFILE, -ENOMEM. */
+int gort_chan_pollfd(gort_chan *c);
+
 /* Typed face, checked at compile time:
  *   typedef gort_chan_of(int) int_chan;
  *   int_chan c = GORT_MAKE(int_chan, 8);  gort_send(c, 42);  gort_recv(c, &x);

@@ -278,6 +278,8 @@ const char *check_end(void)
 	}
 	if (sim.faults_installed || sim.altstacks)
 		return "a fault handler or an alternate stack is left";
+	if (sim.events_open)
+		return "an event's descriptor is left";
 	return memory_left();
 }
 

@@ -30,6 +30,7 @@
 #define MAX_THREADS SIM_MAX_THREADS
 #define BUFFER 8u
 #define MAX_CHANGES 64u
+#define MAX_EVENTS 4u
 #define LOCALS 512u
 #define SLICE_STEPS 3000u   /* every so many, who runs is lowered */
 #define STEP_LIMIT 3000000u /* more is no progress */
@@ -135,6 +136,8 @@ struct sim {
 	void *explorer_sp; /* the real thread's own stack */
 	const struct scenario *scenario;
 	int faults_installed, altstacks;
+	unsigned events_made, events_open;
+	bool event_set[MAX_EVENTS]; /* by descriptor */
 	os_preempt_fn preempt;
 	int result;      /* of the SCENARIO's gort_run */
 	char text[1024]; /* why it failed */

@@ -270,6 +270,46 @@ void sim_raise(int signo)
 		told(signo);
 }
 
+int os_event_make(void)
+{
+	OS_POINT(SIM_OS, "os_event_make", NULL);
+	if (sim.events_made == MAX_EVENTS)
+		return -EMFILE;
+	trace(&site, NULL, 0, sim.events_made);
+	sim.events_open++;
+	return (int)sim.events_made++;
+}
+
+void os_event_set(int fd)
+{
+	OS_POINT(SIM_OS, "os_event_set", NULL);
+	trace(&site, NULL, (uint64_t)fd, 1);
+	if (sim.event_set[fd])
+		sim_fail("the event of descriptor %d is set twice", fd);
+	sim.event_set[fd] = true;
+}
+
+void os_event_clear(int fd)
+{
+	OS_POINT(SIM_OS, "os_event_clear", NULL);
+	trace(&site, NULL, (uint64_t)fd, 0);
+	if (!sim.event_set[fd])
+		sim_fail("the event of descriptor %d is cleared twice", fd);
+	sim.event_set[fd] = false;
+}
+
+void os_event_close(int fd)
+{
+	OS_POINT(SIM_OS, "os_event_close", NULL);
+	trace(&site, NULL, (uint64_t)fd, 0);
+	sim.events_open--;
+}
+
+bool sim_readable(int fd)
+{
+	return sim.event_set[fd];
+}
+
 int os_fork_child(void (*fn)(void))
 {
 	(void)fn;

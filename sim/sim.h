@@ -98,6 +98,9 @@ void compute(int64_t ns);
 void *scratch(size_t size);
 void scrap(void *p, size_t size);
 
+/* Of gort_chan_pollfd: what poll(2) would say now. No point. */
+bool sim_readable(int fd);
+
 /* A line in the trace. */
 void note(const char *text, uint64_t a, uint64_t b);
 

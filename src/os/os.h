@@ -194,6 +194,13 @@ typedef void (*os_notify_fn)(int signo);
 int os_notify_install(int signo, os_notify_fn fn);
 void os_notify_remove(int signo);
 
+/* ---- event.c: a descriptor that is readable while it is set, for poll(2) and the like */
+int os_event_make(void); /* clear, close-on-exec; -EMFILE, -ENFILE, -ENOMEM */
+/* These do not block and are not cancelled (pthread_cancel). Set and clear by turns: it counts. */
+void os_event_set(int fd);
+void os_event_clear(int fd);
+void os_event_close(int fd);
+
 /* ---- mutexes.c: only in builds with that check (GORT_CHECKS_MUTEXES) */
 /* From now on fn(mutex, locked) is called after each pthread mutex that the program, or a library
  * other than libc, has locked or unlocked. Not in fully static programs. */

@@ -179,8 +179,10 @@ bool gort__wait_cancel(struct waits *s)
 static void leave_queue(struct waiter *w)
 {
 	lock_acquire(w->lock);
-	if (w->queue)
+	if (w->queue) {
 		waitq_remove(w);
+		waiter_gone(w);
+	}
 	lock_release(w->lock);
 }
 
@@ -191,6 +193,7 @@ static returns_by_jump int wait_turn(struct m *m, struct waiter *w, struct waitq
 	int err = gort__wait_begin(m, &t, when, flags & WAIT_SURE);
 
 	if (err < 0) {
+		waiter_gone(w);
 		lock_release(w->lock);
 		return err;
 	}

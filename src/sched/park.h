@@ -125,6 +125,15 @@ static inline struct waits *waits_of(struct waiter *w)
 
 bool gort__claim(struct waiter *w); /* of kind (A) */
 
+/* w has left its queue, or will not come to it, with nobody to end its wait: whose lock it holds
+ * hears of it, if that is a channel. Under w's lock. */
+void gort__chan_deserted(struct lock *l); /* chan_pollfd.c */
+static inline void waiter_gone(struct waiter *w)
+{
+	if (w->lock->rank == RANK_CHAN)
+		gort__chan_deserted(w->lock);
+}
+
 /* Become the one who ends w's wait. Under w's lock. */
 static inline bool waiter_claim(struct waiter *w)
 {

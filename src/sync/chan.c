@@ -1,7 +1,7 @@
 /*
  * chan.c - channels: Go's, with deadlines, for goroutines and plain threads alike.
  *
- *  1. Everything is under c->lock, but refs, and count and closed for those that only look.
+ *  1. Everything is under c->lock, but refs, and count and marks for those that only look.
  *  2. If anyone waits to receive, the buffer is empty; if anyone waits to send, it is full.
  *     Nobody waits to send while another waits to receive: a select that does both may stand in
  *     both queues, and so may nodes of waits that have been won elsewhere. Those end nothing, and
@@ -13,6 +13,8 @@
  *     -EPIPE and their values stay with them.
  *  5. Nothing of c is touched after the lock is released, so that a receiver may release the last
  *     reference as soon as it has its value.
+ *  6. A channel with a pollfd takes the paths of *_marked, which see to that; its marks and polled
+ *     make the checks fail that the others pass by anyway (chan_pollfd.c).
  *
  * Memory: one block of gort's allocator, elements behind the header. The queue nodes are the
  * waiters' own.
@@ -126,6 +128,8 @@ static rare int send_wait(struct gort_chan *c, const void *elem, int64_t deadlin
 		return end_of_wait(deadline);
 	}
 	w.elem = (void *)(uintptr_t)elem;
+	if (unlikely(c->polled))
+		gort__chan_will_send(c);
 	return gort__wait(&w, &c->sendq, &c->lock, deadline, WHY_SEND, WAIT_BACK);
 }
 
@@ -145,17 +149,30 @@ static returns_by_jump int send_park_light(struct m *m, struct gort_chan *c, con
 	return m_leave_with(m, err);
 }
 
-/* With the lock, which it releases. */
+/* With the lock, which it releases, as those below. */
+static rare int send_marked(struct m *m, struct gort_chan *c, const void *elem, int64_t deadline)
+{
+	struct waiter *woken = NULL;
+	int err = gort__chan_send_now(c, elem, &woken);
+
+	if (err == -EAGAIN) {
+		err = send_wait(c, elem, deadline);
+		return rt_leave_with(m ? m_self() : NULL, err);
+	}
+	lock_release(&c->lock);
+	if (woken)
+		waiter_wake(m, woken);
+	return rt_leave_with(m, err);
+}
+
+/* Of one without marks. */
 static noinline int send_locked(struct m *m, struct gort_chan *c, const void *elem,
 				int64_t deadline)
 {
 	struct waiter *w;
 	int err = 0;
 
-	if (unlikely(c->closed)) {
-		lock_release(&c->lock);
-		err = -EPIPE;
-	} else if ((w = waitq_claim(&c->recvq)) != NULL) {
+	if ((w = waitq_claim(&c->recvq)) != NULL) {
 		if (likely(w->elem != NULL))
 			copy_elem(w->elem, elem, c->elem_size);
 		w->status = 0;
@@ -180,6 +197,8 @@ static rare int send_slow(struct gort_chan *c, const void *elem, int64_t deadlin
 		return wait_on_nothing(deadline);
 	m = rt_enter_again();
 	lock_acquire(&c->lock);
+	if (unlikely(c->marks))
+		return send_marked(m, c, elem, deadline);
 	return send_locked(m, c, elem, deadline);
 }
 
@@ -191,8 +210,10 @@ static inlined int send_elem(struct gort_chan *c, const void *elem, int64_t dead
 
 	if (unlikely(!c || !m || !m_enter(m) || !lock_try(&c->lock)))
 		return send_slow(c, elem, deadline);
-	if (c->count >= c->capacity || unlikely(c->closed || c->recvq.head)) {
-		if (deadline != GORT_FOREVER || c->closed || c->recvq.head)
+	if (c->count >= c->capacity || unlikely(c->marks || c->recvq.head)) {
+		if (unlikely(c->marks))
+			return send_marked(m, c, elem, deadline);
+		if (deadline != GORT_FOREVER || c->recvq.head)
 			return send_locked(m, c, elem, deadline);
 		return waits_lightly(m) ? send_park_light(m, c, elem) : send_park(m, c, elem);
 	}
@@ -299,7 +320,29 @@ static returns_by_jump int recv_park_light(struct m *m, struct gort_chan *c, voi
 	return m_leave_with(m, err);
 }
 
-/* With the lock, which it releases. */
+/* One jump. */
+static inline bool waits_or_polled(const struct gort_chan *c)
+{
+	return ((uintptr_t)c->sendq.head | c->polled) != 0;
+}
+
+/* With the lock, which it releases, as those below. */
+static rare int recv_marked(struct m *m, struct gort_chan *c, void *elem, int64_t deadline)
+{
+	struct waiter *woken = NULL;
+	int err = gort__chan_recv_now(c, elem, &woken);
+
+	if (err == -EAGAIN) {
+		err = recv_wait(c, elem, deadline);
+		return rt_leave_with(m ? m_self() : NULL, err);
+	}
+	lock_release(&c->lock);
+	if (woken)
+		waiter_wake(m, woken);
+	return rt_leave_with(m, err);
+}
+
+/* Of one without marks, or that has something for us and no pollfd. */
 static noinline int recv_locked(struct m *m, struct gort_chan *c, void *elem, int64_t deadline)
 {
 	struct waiter *w;
@@ -311,11 +354,6 @@ static noinline int recv_locked(struct m *m, struct gort_chan *c, void *elem, in
 	} else if (c->count) {
 		buffer_take(c, elem);
 		lock_release(&c->lock);
-	} else if (unlikely(c->closed)) {
-		lock_release(&c->lock);
-		err = -EPIPE;
-		if (elem)
-			memset(elem, 0, c->elem_size);
 	} else if (likely(deadline == GORT_FOREVER) && likely(m != NULL)) {
 		return waits_lightly(m) ? recv_park_light(m, c, elem) : recv_park(m, c, elem);
 	} else {
@@ -333,6 +371,8 @@ static rare int recv_slow(struct gort_chan *c, void *elem, int64_t deadline)
 		return wait_on_nothing(deadline);
 	m = rt_enter_again();
 	lock_acquire(&c->lock);
+	if (unlikely(c->marks))
+		return recv_marked(m, c, elem, deadline);
 	return recv_locked(m, c, elem, deadline);
 }
 
@@ -343,8 +383,10 @@ static inlined int recv_elem(struct gort_chan *c, void *elem, int64_t deadline)
 
 	if (unlikely(!c || !m || !m_enter(m) || !lock_try(&c->lock)))
 		return recv_slow(c, elem, deadline);
-	if (c->count == 0 || unlikely(c->sendq.head != NULL)) {
-		if (deadline != GORT_FOREVER || c->closed || c->sendq.head)
+	if (c->count == 0 || unlikely(waits_or_polled(c))) {
+		if (unlikely(c->marks))
+			return recv_marked(m, c, elem, deadline);
+		if (deadline != GORT_FOREVER || c->sendq.head)
 			return recv_locked(m, c, elem, deadline);
 		return waits_lightly(m) ? recv_park_light(m, c, elem) : recv_park(m, c, elem);
 	}
@@ -383,22 +425,34 @@ static bool others_wait(const struct waitq *q, const struct waits *own)
 	return false;
 }
 
-bool gort__chan_ready(struct gort_chan *c, bool send, const struct waits *own)
+static inline bool is_ready(struct gort_chan *c, bool send, const struct waits *own)
 {
-	if (c->closed)
-		return true;
 	if (send)
 		return c->count < c->capacity || others_wait(&c->recvq, own);
 	return c->count || others_wait(&c->sendq, own);
 }
 
-int gort__chan_send_now(struct gort_chan *c, const void *elem, struct waiter **woken)
+static rare bool is_ready_marked(struct gort_chan *c, bool send, const struct waits *own)
 {
-	struct waiter *w;
+	bool ready = c->marks & CHAN_CLOSED || is_ready(c, send, own);
 
-	if (c->closed)
-		return -EPIPE;
-	w = waitq_claim(&c->recvq);
+	if (send && !ready)
+		gort__chan_will_send(c);
+	return ready;
+}
+
+bool gort__chan_ready(struct gort_chan *c, bool send, const struct waits *own)
+{
+	if (unlikely(c->marks))
+		return is_ready_marked(c, send, own);
+	return is_ready(c, send, own);
+}
+
+/* As gort__chan_send_now, of one that is open; the pollfd is the caller's. */
+static inline int send_open(struct gort_chan *c, const void *elem, struct waiter **woken)
+{
+	struct waiter *w = waitq_claim(&c->recvq);
+
 	if (!w && c->count == c->capacity)
 		return -EAGAIN;
 	if (!w) {
@@ -412,24 +466,60 @@ int gort__chan_send_now(struct gort_chan *c, const void *elem, struct waiter **w
 	return 0;
 }
 
-int gort__chan_recv_now(struct gort_chan *c, void *elem, struct waiter **woken)
+static rare int send_now_marked(struct gort_chan *c, const void *elem, struct waiter **woken)
 {
-	struct waiter *w = waitq_claim(&c->sendq);
+	int err = c->marks & CHAN_CLOSED ? -EPIPE : send_open(c, elem, woken);
 
-	if (w) {
-		recv_from_sender(c, w, elem);
-		*woken = waiter_early(w) ? NULL : w;
-		return 0;
-	}
+	chan_changed(c);
+	return err;
+}
+
+int gort__chan_send_now(struct gort_chan *c, const void *elem, struct waiter **woken)
+{
+	if (unlikely(c->marks))
+		return send_now_marked(c, elem, woken);
+	return send_open(c, elem, woken);
+}
+
+static int recv_rest(struct gort_chan *c, void *elem)
+{
 	if (c->count) {
 		buffer_take(c, elem);
 		return 0;
 	}
-	if (!c->closed)
+	if (!(c->marks & CHAN_CLOSED))
 		return -EAGAIN;
 	if (elem)
 		memset(elem, 0, c->elem_size);
 	return -EPIPE;
+}
+
+static inline int recv_open(struct gort_chan *c, void *elem, struct waiter **woken)
+{
+	struct waiter *w = waitq_claim(&c->sendq);
+
+	if (!w)
+		return recv_rest(c, elem);
+	recv_from_sender(c, w, elem);
+	*woken = waiter_early(w) ? NULL : w;
+	return 0;
+}
+
+static rare int recv_now_polled(struct gort_chan *c, void *elem, struct waiter **woken)
+{
+	int err = recv_open(c, elem, woken);
+
+	gort__chan_poll(c);
+	return err;
+}
+
+int gort__chan_recv_now(struct gort_chan *c, void *elem, struct waiter **woken)
+{
+	if (!waits_or_polled(c))
+		return recv_rest(c, elem);
+	if (unlikely(c->polled))
+		return recv_now_polled(c, elem, woken);
+	return recv_open(c, elem, woken);
 }
 
 /* ---- make, close, drop ----------------------------------------------------------------------- */
@@ -444,7 +534,7 @@ struct gort_chan *gort__chan_make(struct m *m, size_t elem_size, size_t capacity
 	struct gort_chan *c = mem_alloc(cache_of(m), block_size(elem_size, capacity));
 
 	if (c)
-		*c = (struct gort_chan){ .lock = LOCK_INIT(RANK_OBJECT),
+		*c = (struct gort_chan){ .lock = LOCK_INIT(RANK_CHAN),
 					 .refs = 1,
 					 .elem_size = elem_size,
 					 .capacity = capacity,
@@ -493,6 +583,8 @@ static bool release(struct gort_chan *c)
 	if (unlikely(c->owner != NULL))
 		c->owner->gone(c->owner);
 	drop_rest(c);
+	if (unlikely(c->polled))
+		gort__chan_poll_end(c);
 	return true;
 }
 
@@ -541,12 +633,13 @@ int gort__chan_close(struct m *m, struct gort_chan *c)
 	int err = 0;
 
 	lock_acquire(&c->lock);
-	if (c->closed) {
+	if (c->marks & CHAN_CLOSED) {
 		err = -EPIPE;
 	} else {
-		store_relaxed(&c->closed, 1);
+		store_relaxed(&c->marks, c->marks | CHAN_CLOSED);
 		end_waits(m, c, &c->recvq, &woken);
 		end_waits(m, c, &c->sendq, &woken);
+		chan_changed(c);
 	}
 	lock_release(&c->lock);
 	gort__ready_list(m, &woken);

@@ -12,10 +12,17 @@ struct chan_owner {
 	void (*gone)(struct chan_owner *o);
 };
 
+/* Any of them sends calls to the slow paths. */
+enum {
+	CHAN_CLOSED = 1,
+	CHAN_POLLED = 2,   /* it has a pollfd: chan_pollfd.c */
+	CHAN_READABLE = 4, /* which is readable */
+};
+
 struct gort_chan {
 	struct lock lock;
 	uint32_t refs;      /* atomic */
-	uint32_t closed;    /* atomic, written under lock */
+	uint32_t marks;     /* atomic, written under lock: CHAN_* */
 	size_t elem_size;   /* fixed */
 	size_t capacity;    /* fixed */
 	size_t count;       /* atomic, written under lock: elements in the buffer */
@@ -27,6 +34,7 @@ struct gort_chan {
 	struct gort_ctx
 		*done_of; /* lock: the context whose end closes it; NULL: none, or it is gone */
 	uint32_t bubble;  /* fixed: where it was made, or 0 */
+	uint32_t polled;  /* lock: 0, or its pollfd + 1; then CHAN_POLLED */
 	_Alignas(16) char buffer[];
 };
 
@@ -49,17 +57,31 @@ int64_t gort__chan_done_deadline(const struct gort_chan *c);
 void gort__chan_done_look(struct gort_chan *c);
 
 /* Under the lock.
- * ready: it would not wait. own: the caller's, whose own nodes in the queues do not count.
+ * ready: it would not wait; if it would, the caller queues a node. own: the caller's, whose own
+ * nodes in the queues do not count.
  * now: do it if it need not wait: 0, -EPIPE, or -EAGAIN; *woken is whom to wake once the lock is
- * released, and unchanged if there is nobody. No node of the caller's is queued. */
+ * released, and unchanged if there is nobody. No node of the caller's is queued. The pollfd is
+ * seen to. */
 bool gort__chan_ready(struct gort_chan *c, bool send, const struct waits *own);
 int gort__chan_send_now(struct gort_chan *c, const void *elem, struct waiter **woken);
 int gort__chan_recv_now(struct gort_chan *c, void *elem, struct waiter **woken);
 
+/* Under the lock, before it is released: count, sendq or closed may have changed. */
+void gort__chan_poll(struct gort_chan *c);
+static inline void chan_changed(struct gort_chan *c)
+{
+	if (unlikely(c->polled))
+		gort__chan_poll(c);
+}
+
+/* chan_pollfd.c. will_send: a sender is about to wait. end: at the last release. */
+void gort__chan_will_send(struct gort_chan *c);
+void gort__chan_poll_end(struct gort_chan *c);
+
 /* Without the lock: what the next moment may change. */
 static inline bool chan_looks_ready(struct gort_chan *c, bool send)
 {
-	if (load_relaxed(&c->closed))
+	if (load_relaxed(&c->marks) & CHAN_CLOSED)
 		return true;
 	if (send)
 		return load_relaxed(&c->count) < c->capacity || load_relaxed(&c->recvq.head);

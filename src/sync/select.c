@@ -220,8 +220,11 @@ static int delist_all(struct choice *c)
 		if (!node->lock)
 			continue;
 		lock_acquire(node->lock);
-		if (node->queue)
+		if (node->queue) {
 			waitq_remove(node);
+			if (c->cases[i].op == GORT_OP_SEND)
+				chan_changed(c->cases[i].chan);
+		}
 		lock_release(node->lock);
 		if (node->status != PENDING) {
 			c->cases[i].status = node->status;
