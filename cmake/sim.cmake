@@ -2,7 +2,7 @@
 # base/atomic.h, cpu.h and fiber.h are sim's, and sim/os.c in place of src/os/linux.
 set(SIM_OBJECTS ${GORT_SOURCES})
 list(FILTER SIM_OBJECTS EXCLUDE REGEX
-	"^src/os/|^src/arch/(self|text_begin|text_end)[.]c$|^src/debug/(dump|symbols|unwind)[.]c$")
+	"^src/os/|^src/io/|^src/arch/(self|text_begin|text_end)[.]c$|^src/debug/(dump|symbols|unwind)[.]c$")
 file(GLOB SIM_SCENARIOS CONFIGURE_DEPENDS tests/sim/*.c)
 file(GLOB SIM_ENGINE CONFIGURE_DEPENDS sim/*.c)
 

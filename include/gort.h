@@ -292,16 +292,17 @@ int gort_chan_pollfd(gort_chan *c);
 
 typedef struct gort_case {
 	int op;     /* GORT_OP_* */
-	int events; /* of FD */
+	int events; /* of FD: POLLIN, POLLOUT, POLLPRI, POLLRDHUP (<poll.h>) */
 	union {
 		gort_chan *chan; /* of RECV and SEND; NULL: never ready */
 		gort_task *
 			task; /* of TASK: ready once it has ended (gort_join then gives its result) */
-		int fd;       /* of FD */
+		int fd;       /* of FD: any descriptor, borrowed */
 		int64_t deadline; /* of TIME: ready from then on */
 	};
 	void *elem; /* source of a SEND, destination of a RECV (or NULL: discard) */
-	int status; /* out, of the chosen case: 0, or -EPIPE: the channel is closed */
+	int status; /* out, of the chosen case: 0; -EPIPE: the channel is closed; of FD: what is
+	               true of it: some of events, POLLERR, POLLHUP */
 } gort_case;
 
 enum { GORT_OP_RECV, GORT_OP_SEND, GORT_OP_TASK, GORT_OP_FD, GORT_OP_TIME };
@@ -315,8 +316,8 @@ enum { GORT_OP_RECV, GORT_OP_SEND, GORT_OP_TASK, GORT_OP_FD, GORT_OP_TIME };
 /* Go's select. Wait until one of n cases can go on, do that one, return its index; among several ready, each
  * is as likely. A channel may stand in several cases, in both directions. With GORT_NOW it never waits:
  * -EAGAIN when none is ready. n = 0 waits for the deadline or the cancellation alone. [c]
- * -ETIMEDOUT; -EINVAL a bad op; -ENOSYS a GORT_OP_FD (not there yet); -ENOMEM (over 16 cases, or no
- * memory for the deadline). */
+ * -ETIMEDOUT; -EINVAL a bad op, or bad events of an FD; -EBADF an FD that is none; -ESRCH an FD to wait
+ * for without a runtime; -ENOMEM (over 16 cases, or no memory for the deadline or an FD). */
 int gort_select(gort_case *cases, size_t n, int64_t deadline);
 
 /* ---- sync (zero value ready; never copied once used) ------------------------------ */
@@ -523,6 +524,125 @@ int gort_signal_notify(gort_chan *c, int signo);
  * 0; -ENOENT if it watched nothing, -EINVAL if c is NULL. */
 int gort_signal_stop(gort_chan *c);
 
+/* ---- I/O: sockets, pipes, terminals, files ---------------------------------------------- */
+
+/* One handle for each, reference counted. A call that would have to wait parks its goroutine, and no
+ * thread (plain threads sleep). Any number of goroutines may use a file at once: at each side, reading
+ * and writing, their calls are made one after the other, in the order in which they came, so a
+ * write of any length stays in one piece. Descriptors are closed by exec. No call raises SIGPIPE,
+ * or gives -EINTR or -EAGAIN.
+ *
+ * Calls that are made for each file, if nothing else is said: [c], and that comes first: a call under
+ * what has ended does nothing, even if it could go on. -EBADF once the file is closed, -ESRCH without
+ * a runtime, -ENOMEM (no memory for a deadline, or for watching the descriptor: -ENOSPC, see
+ * epoll_ctl(2)), or the system's error. A file is of no use to, but survives, the end of the runtime.
+ *
+ * Regular files, and what else always is ready, block in the kernel, as gort_blocking does: others go
+ * on, but neither cancellation, nor a deadline, nor gort_close ends such a call. The same goes for
+ * a write to a terminal, or to another file of gort_std. */
+typedef struct gort_file gort_file;
+struct iovec; /* <sys/uio.h> */
+
+/* One more holder, who must call gort_close, too. */
+gort_file *gort_file_retain(gort_file *f);
+
+/* Close f for all: calls that wait give -EBADF, and so do all later ones. The descriptor is closed when
+ * the last call inside has ended: none can hit another's that has its number. The caller is no
+ * holder any more; those that are left call gort_close as well (-EBADF), and f is gone after the
+ * last. 0; -EINVAL: it is gort_std's. Not cancellable. */
+int gort_close(gort_file *f);
+
+typedef struct gort_listen_options {
+	int backlog;     /* 0: the system's most */
+	bool reuse_port; /* SO_REUSEPORT */
+	bool only_v6;    /* IPV6_V6ONLY, where IPv6 would stand for both */
+	int reserved_[8];
+} gort_listen_options; /* zero value: all defaults */
+
+/* A connection; for datagrams, a socket with a peer. networks: tcp tcp4 tcp6 udp udp4 udp6 unix
+ * unixgram unixpacket. addresses: "host:port", "[::1]:80", "[fe80::1%eth0]:80", ":http" (this
+ * machine), a path, "@abstract"; names as gort_resolve. All addresses of a name are tried: those of the
+ * first one's family one after the other, and 300 ms later, or when they have failed, those of the
+ * other family beside them (RFC 8305); a deadline is divided among them. TCP sockets have TCP_NODELAY
+ * and keepalive (15 s), as in Go.
+ * 0; -EINVAL bad text; -ENXIO no such host or service; -EREMOTEIO its resolver failed; else the
+ * error of the first address. [c] */
+int gort_dial(gort_file **out, const char *network, const char *address);
+
+/* A listener; for datagrams, a socket with a name. Networks and addresses as gort_dial; without a host
+ * all of this machine's, of both families (tcp, udp); port 0: a free one (gort_local_address
+ * tells). TCP has SO_REUSEADDR. options may be NULL. Errors as gort_dial; -EADDRINUSE. [c] while it
+ * looks a name up. */
+int gort_listen(gort_file **out, const char *network, const char *address,
+		const gort_listen_options *options);
+
+/* The next connection. What is no fault of the listener's (-ECONNABORTED and the like) is not told. At
+ * -EMFILE, -ENFILE, -ENOBUFS and -ENOMEM it waits before it says so, 5 ms, growing to 1 s when that
+ * goes on: a careless loop does not spin. -EINVAL: it is no listener. */
+int gort_accept(gort_file *listener, gort_file **out);
+
+/* open(2), as user code: it may block. */
+int gort_open(gort_file **out, const char *path, int flags, mode_t mode);
+int gort_pipe(gort_file **reader, gort_file **writer);
+
+/* Take a descriptor over; where that fails (-EBADF, -ENOMEM, -ESRCH) it stays the caller's. It is
+ * made not to block, but for terminals, and to be closed by exec. */
+int gort_file_from_fd(gort_file **out, int fd);
+
+/* Descriptors 0, 1 and 2: borrowed, never closed, with their flags as they are (others share them).
+ * NULL: another number, not open, no runtime, or out of memory. */
+gort_file *gort_std(int fd);
+
+/* Its descriptor, borrowed: for setsockopt, gort_wait_fd and the like. -EBADF once it is closed. */
+int gort_file_fd(const gort_file *f);
+
+/* What there is, at most n bytes; waits until there is some. 0: the end of the stream (or an empty
+ * datagram, or n is 0). read_full goes on until it has n bytes, or the stream ends (fewer): after
+ * an error what it has got is lost. */
+ssize_t gort_read(gort_file *f, void *buf, size_t n);
+ssize_t gort_read_full(gort_file *f, void *buf, size_t n);
+ssize_t gort_readv(gort_file *f, const struct iovec *iov, int n); /* 1024 of them at most */
+
+/* All of it: n, or the error, and then some of it may have been written. write_some: what goes at
+ * once, 1 byte at least, for who must know how far it came. -EPIPE: nobody reads. writev takes any
+ * number of buffers; of a datagram, 1024. */
+ssize_t gort_write(gort_file *f, const void *buf, size_t n);
+ssize_t gort_write_some(gort_file *f, const void *buf, size_t n);
+ssize_t gort_writev(gort_file *f, const struct iovec *iov, int n);
+
+/* At an offset of a regular file, as pread(2) and pwrite(2); pwrite goes on until all is written, or
+ * gives what it could if there is an error behind that. Any number at once. */
+ssize_t gort_pread(gort_file *f, void *buf, size_t n, off_t at);
+ssize_t gort_pwrite(gort_file *f, const void *buf, size_t n, off_t at);
+int gort_fsync(gort_file *f);
+
+/* recvmsg(2) and sendmsg(2): addresses, ancillary data. Descriptors that come are closed by exec. */
+ssize_t gort_recvmsg(gort_file *f, struct msghdr *m, int flags);
+ssize_t gort_sendmsg(gort_file *f, const struct msghdr *m, int flags);
+
+/* From one file to the other: limit bytes, or (limit < 0) until the end; inside the kernel where it
+ * can (sendfile, copy_file_range, splice). *done, if given: the bytes that were written, after an
+ * error, too. 0, also when the end came before limit; else the first error of either side. */
+int gort_copy(gort_file *to, gort_file *from, int64_t limit, int64_t *done);
+
+/* SHUT_RD, SHUT_WR, SHUT_RDWR: for all who use the socket, at once. Not cancellable. */
+int gort_shutdown(gort_file *f, int how);
+
+/* For each call at that side, those that wait now included: from then on -ETIMEDOUT, even if it could go
+ * on. GORT_FOREVER: none. May be set at any time, again and again, also after it has passed. */
+int gort_set_read_deadline(gort_file *f, int64_t deadline);
+int gort_set_write_deadline(gort_file *f, int64_t deadline);
+
+/* "127.0.0.1:80", "[::1]:80", a path, "@abstract", "" if unnamed: its length, as snprintf. Not
+ * cancellable. */
+int gort_local_address(const gort_file *f, char *text, size_t size);
+int gort_peer_address(const gort_file *f, char *text, size_t size);
+
+/* Any descriptor of somebody else's, not taken over: park until it is ready, or the deadline (GORT_NOW:
+ * look once). events: POLLIN, POLLOUT, POLLPRI, POLLRDHUP (<poll.h>). Any number may wait for one
+ * descriptor. Who closes it meanwhile leaves them waiting. [c] What is true: of events, and POLLERR,
+ * POLLHUP; -ETIMEDOUT; -EBADF; -EINVAL other events. */
+int gort_wait_fd(int fd, int events, int64_t deadline);
 /* ---- names ---------------------------------------------------------------------------- */
 
 typedef struct gort_addr {

@@ -523,3 +523,68 @@ void note(const char *text, uint64_t a, uint64_t b)
 
 	trace(&site, text, a, b);
 }
+
+/* ---- descriptors: there are none --------------------------------------------------------------- */
+
+int os_poll_open(struct os_poll *p)
+{
+	(void)p;
+	return -ENOSYS;
+}
+
+void os_poll_close(struct os_poll *p)
+{
+	(void)p;
+}
+
+int os_poll_add(const struct os_poll *p, int fd, uint32_t events, uint64_t data)
+{
+	(void)p, (void)fd, (void)events, (void)data;
+	return -ENOSYS;
+}
+
+int os_poll_change(const struct os_poll *p, int fd, uint32_t events, uint64_t data)
+{
+	return os_poll_add(p, fd, events, data);
+}
+
+int os_poll_remove(const struct os_poll *p, int fd)
+{
+	return os_poll_add(p, fd, 0, 0);
+}
+
+int os_poll_wait(const struct os_poll *p, struct os_poll_event *events, int most, int64_t until)
+{
+	(void)p, (void)events, (void)most, (void)until;
+	return 0;
+}
+
+void os_poll_ring(const struct os_poll *p)
+{
+	(void)p;
+}
+
+int os_poll_look(int fd, uint32_t events)
+{
+	(void)fd, (void)events;
+	return -EBADF;
+}
+
+void os_fd_close(int fd)
+{
+	(void)fd;
+}
+
+int os_fd_duplicate(int fd)
+{
+	(void)fd;
+	return -EBADF;
+}
+
+/* io/file.c is not there, either. */
+struct waiter;
+void gort__file_forsake(struct waiter *w);
+void gort__file_forsake(struct waiter *w)
+{
+	(void)w;
+}

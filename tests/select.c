@@ -6,6 +6,8 @@
  */
 #include "select.h"
 
+#include <poll.h>
+
 /* ---- ready at once */
 static void recv_and_send_at_once(int how)
 {
@@ -427,8 +429,10 @@ static void refused(int how)
 	(void)how;
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		refuse((gort_case){ .op = bad[i] }, -EINVAL);
-	refuse(GORT_CASE_FD(0, 1), -ENOSYS);
-	refuse(GORT_CASE_FD(-1, 0), -ENOSYS);
+	refuse(GORT_CASE_FD(0, 0), -EINVAL);
+	refuse(GORT_CASE_FD(0, POLLIN | 0x4000), -EINVAL);
+	refuse(GORT_CASE_FD(-1, POLLIN), -EBADF);
+	refuse(GORT_CASE_FD(INT32_MAX, POLLIN), -EBADF);
 	CHECK_EQ(gort_select(&k, (size_t)INT32_MAX + 1, GORT_FOREVER), -EINVAL);
 	CHECK_EQ(gort_select(NULL, SIZE_MAX, GORT_NOW), -EINVAL);
 }

@@ -31,8 +31,10 @@ enum lock_rank {
 	RANK_RUN,     /* starting and stopping the runtime */
 	RANK_SIGNALS, /* who watches which signal, over their channels' */
 	RANK_TICKER,  /* a timer that users have, over its channel's */
+	RANK_FDS,     /* the descriptors of others that are waited for, over their entries */
 	RANK_OBJECT,  /* what goroutines wait on, but for ... */
 	RANK_CHAN,    /* ... channels: by it they are known, also in unchecked builds (park.c) */
+	RANK_POLL,    /* netpoll's slots */
 	RANK_LOT,     /* a bucket of the parking lot */
 	RANK_BUBBLES, /* the list of all bubbles */
 	RANK_BUBBLE,  /* a bubble */

@@ -188,6 +188,10 @@ const char *gort__reason(uint32_t why)
 		[WHY_SCOPE] = "scope",
 		[WHY_FOREVER] = "NULL chan",
 		[WHY_BUBBLE] = "bubble",
+		[WHY_READ] = "read",
+		[WHY_WRITE] = "write",
+		[WHY_ACCEPT] = "accept",
+		[WHY_CONNECT] = "connect",
 		[WHY_RESOLVER] = "resolver",
 		[WHY_OUTSIDE] = "select outside its bubble",
 	};
@@ -303,6 +307,10 @@ static void find_object(struct sight *s)
 	case WHY_WLOCK:
 	case WHY_COND:
 	case WHY_SEM:
+	case WHY_READ:
+	case WHY_WRITE:
+	case WHY_ACCEPT:
+	case WHY_CONNECT:
 		s->object = (uintptr_t)w.elem;
 		break;
 	case WHY_SEND: /* what has a lock of its own begins with it */

@@ -182,6 +182,41 @@ void os_preempt_block(uint32_t which);
 bool os_in_libc(uintptr_t pc);
 bool os_in_gort(uintptr_t pc); /* gort's own code, linked into the program */
 
+/* ---- poll.c: descriptors. Nothing here but os_poll_wait waits. */
+enum {
+	OS_POLL_IN = 0x1,
+	OS_POLL_PRI = 0x2,
+	OS_POLL_OUT = 0x4,
+	OS_POLL_ERR = 0x8,
+	OS_POLL_HUP = 0x10,
+	OS_POLL_RDHUP = 0x2000,
+	OS_POLL_ONCE = 1 << 30, /* told once, then not until os_poll_change */
+};
+#define OS_POLL_EDGE (UINT32_C(1) << 31) /* told when it becomes so */
+#define OS_POLL_MOST 128                 /* at one wait */
+#define OS_POLL_NOW INT64_MIN
+#define OS_POLL_BELL UINT64_MAX /* no data of the callers' */
+struct os_poll {
+	int fd, bell;
+};
+struct os_poll_event {
+	uint64_t data;
+	uint32_t events;
+};
+int os_poll_open(struct os_poll *p); /* -EMFILE and the like */
+void os_poll_close(struct os_poll *p);
+/* -EEXIST, -EPERM: of a kind that is always ready, -EBADF, -ENOSPC, -ENOMEM. */
+int os_poll_add(const struct os_poll *p, int fd, uint32_t events, uint64_t data);
+int os_poll_change(const struct os_poll *p, int fd, uint32_t events, uint64_t data);
+int os_poll_remove(const struct os_poll *p, int fd);
+/* How many there are; 0: it rang, or until has come, or for no reason. */
+int os_poll_wait(const struct os_poll *p, struct os_poll_event *events, int most, int64_t until);
+void os_poll_ring(const struct os_poll *p); /* end a wait, or the next one. Signal handlers */
+/* What of events, and errors, is true of fd now: a bad descriptor gives POLLNVAL, as poll(2). */
+int os_poll_look(int fd, uint32_t events);
+void os_fd_close(int fd);
+int os_fd_duplicate(int fd); /* closed by exec. -EBADF, -EMFILE */
+
 /* ---- notify.c: signals that the program wants to be told of */
 /* It may be watched: not SIGKILL and SIGSTOP, those that gort uses, and libc's own. */
 bool os_notify_allowed(int signo);

@@ -163,7 +163,7 @@ void gort__bound_ready(struct g *g)
 		gort__wake_p();
 		return;
 	}
-	note_wake(&m->wake);
+	m_wake(m);
 	sysmon_kick_if_lazy();
 }
 
@@ -184,7 +184,7 @@ void gort__bound_go_on(struct m *m, struct g *g)
 	lock_acquire(&sched.lock);
 	to = load_relaxed(&sched.stopping) ? g->thread : gort__bound_give(g, p);
 	lock_release(&sched.lock);
-	note_wake(&to->wake);
+	m_wake(to);
 }
 
 /* The goroutine leaves its stack, for g0: its P sees to it. */

@@ -6,7 +6,7 @@
  *
  *  1. Every P idles, no queue has anything, no M is on its way.
  *  2. No thread is in user code without its P: a call that blocks may return.
- *  3. No timer is pending, no signal is watched.
+ *  3. No timer is pending, no signal is watched, no goroutine waits for a descriptor.
  *  4. No other thread lives in the process: it might call gort. The kernel counts them
  *     (/proc/self/task); ours are the Ms, also those that an earlier runtime left behind, the
  *     creator, sysmon, and the one that delivers signals. The kernel's own workers, and an
@@ -26,7 +26,7 @@
  *
  * Caller: sysmon.
  */
-#include "sched/sched.h"
+#include "sched/netpoll.h"
 #include "sched/signals.h"
 
 #define sched gort__sched
@@ -45,7 +45,8 @@ static bool something_moves(void)
 static bool somebody_will_come(void)
 {
 	return load_relaxed(&sched.stopping) || load_relaxed(&sched.away) ||
-		gort__timers_next() != OS_FOREVER || gort__signals_watched();
+		gort__timers_next() != OS_FOREVER || gort__signals_watched() ||
+		gort__netpoll_waits();
 }
 
 /* Under sched.lock. Each thread sleeps with its goroutine; none has only just been made. */

@@ -189,7 +189,7 @@ void gort__m_wake_all(struct m *chain)
 
 	for (; chain; chain = next) {
 		next = chain->idle_next;
-		note_wake(&chain->wake);
+		m_wake(chain);
 	}
 }
 

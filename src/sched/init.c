@@ -24,7 +24,7 @@
  * m->ended who frees the M.
  */
 #include "sched/config.h"
-#include "sched/park.h"
+#include "sched/netpoll.h"
 #include "sched/signals.h"
 #include "sched/stack.h"
 
@@ -360,6 +360,7 @@ static void end_runtime(void)
 	free_ms();
 	gort__stacks_each(gort__wait_withdraw);
 	gort__stacks_each(gort__wait_forsake);
+	gort__netpoll_end();
 	signals_end(true);
 	gort__stacks_each(left ? drop_stopped : drop_goroutine);
 	gort__stacks_free(left); /* they are on their goroutines' stacks */
@@ -370,7 +371,8 @@ static void end_runtime(void)
 	store_relaxed(&sched.guest_created, 0);
 	store_relaxed(&sched.stranded, 0);
 	store_relaxed(&sched.life, load_relaxed(&sched.life) + 1);
-	sched.poller = NULL;
+	sched.poller = sched.net_poller = NULL;
+	store_relaxed(&sched.net_polled, 0);
 	os_preempt_remove();
 	os_faults_remove();
 	os_quit_remove();

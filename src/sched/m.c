@@ -30,16 +30,20 @@ static struct {
 	uint32_t stop;     /* atomic */
 } creator;
 
+/* It sleeps until a timer, or for events: let it. */
+static bool has_a_role(const struct m *m)
+{
+	return m == sched.poller || m == sched.net_poller;
+}
+
 struct m *gort__m_idle_get(void)
 {
-	struct m *m = sched.idle_m, **link = &sched.idle_m;
+	struct m **link = &sched.idle_m, *m;
 
+	while ((m = *link) != NULL && has_a_role(m) && m->idle_next)
+		link = &m->idle_next;
 	if (!m)
 		return NULL;
-	if (m == sched.poller && m->idle_next) { /* let it sleep until its timer */
-		link = &m->idle_next;
-		m = *link;
-	}
 	*link = m->idle_next;
 	m->idle = false;
 	return m;
@@ -267,7 +271,7 @@ static void make_do(void)
 	}
 	lock_release(&sched.lock);
 	if (m)
-		note_wake(&m->wake);
+		m_wake(m);
 	gort__sysmon_kick(); /* steps b8, b9 of proc.c: it looks */
 }
 

@@ -2,7 +2,7 @@
  * park.c - waiting on an object, with or without a deadline. The protocol and its argument stand in
  * park.h; switching away is gort__park in proc.c.
  */
-#include "sched/park.h"
+#include "sched/netpoll.h"
 
 #include <errno.h>
 
@@ -310,6 +310,12 @@ void gort__wait_forsake(struct g *g)
 		break;
 	case WHY_SEM:
 		gort__sem_forsake(w);
+		break;
+	case WHY_READ:
+	case WHY_WRITE:
+	case WHY_ACCEPT:
+	case WHY_CONNECT:
+		gort__file_forsake(w);
 		break;
 	default:
 		break;

@@ -37,7 +37,7 @@
  *
  * Callers: the running goroutine, or g0 where the name says so. P in hand throughout.
  */
-#include "sched/park.h"
+#include "sched/netpoll.h"
 #include "sched/stack.h"
 #include "sched/switch.h"
 
@@ -73,7 +73,7 @@ rare void gort__wake_p(void)
 	p = gort__p_get();
 	gort__m_give(m, p, true);
 	lock_release(&sched.lock);
-	note_wake(&m->wake);
+	m_wake(m);
 	sysmon_kick_if_lazy();
 }
 
@@ -588,11 +588,21 @@ static void spinning_end(struct m *m, bool found)
 		gort__sysmon_kick();
 }
 
+/* Under sched.lock: be the one that waits for events, if nobody is. */
+static void net_poll_begin(struct m *m)
+{
+	if (!netpoll_up() || load_relaxed(&sched.net_polled))
+		return;
+	store_relaxed(&sched.net_polled, 1);
+	sched.net_poller = m;
+}
+
 /* Under sched.lock: be the one that sleeps until the earliest timer, if nobody earlier is. */
 static int64_t poll_begin(struct m *m, bool *kick)
 {
 	int64_t next = gort__timers_next();
 
+	net_poll_begin(m);
 	if (next == OS_FOREVER || (sched.poller && sched.poll_until <= next))
 		return OS_FOREVER;
 	if (load_relaxed(&sched.idle_ps) == 0) { /* more Ms than Ps: it could not run them */
@@ -608,6 +618,10 @@ static int64_t poll_begin(struct m *m, bool *kick)
 /* Under sched.lock. Timers that nobody sleeps for any more are sysmon's. */
 static bool poll_end(struct m *m)
 {
+	if (sched.net_poller == m) {
+		sched.net_poller = NULL;
+		store_relaxed(&sched.net_polled, 0);
+	}
 	if (sched.poller != m)
 		return false;
 	sched.poller = NULL;
@@ -627,25 +641,35 @@ static void look_after_idle(void)
 			gort__sysmon_kick();
 }
 
+static void sleep_idle(struct m *m, bool polls, int64_t until, struct glist *woken)
+{
+	if (polls)
+		gort__netpoll_sleep(&m->wake, &m->polls, until, woken);
+	else
+		note_sleep(&m->wake, until);
+}
+
 /* Give up the P and sleep until there is one again. False: the M must end. Called with sched.lock
  * held, without it on return. */
 static bool sleep_without_p(struct m *m)
 {
+	struct glist woken = { 0 }; /* by events */
 	int64_t until;
-	bool others, kick = false;
+	bool others, polls, kick = false;
 
 	for (;;) {
 		note_clear(&m->wake);
 		m->next_p = NULL;
 		gort__m_idle_put(m);
 		until = poll_begin(m, &kick);
+		polls = sched.net_poller == m;
 		others = load_relaxed(&sched.idle_ps) < load_relaxed(&sched.p_count);
 		lock_release(&sched.lock);
 		if (kick)
 			gort__sysmon_kick();
 		if (others)
 			look_after_idle();
-		note_sleep(&m->wake, until);
+		sleep_idle(m, polls, until, &woken);
 		lock_acquire(&sched.lock);
 		kick = poll_end(m);
 		if (m->idle) {
@@ -660,10 +684,13 @@ static bool sleep_without_p(struct m *m)
 		}
 		if (m->next_p || load_relaxed(&sched.stopping))
 			break;
+		glist_append(&sched.global, &woken);
+		gort__global_count();
 	}
 	lock_release(&sched.lock);
 	if (m->next_p)
 		gort__m_take(m, m->next_p);
+	gort__ready_list(m->next_p ? m : NULL, &woken);
 	coarse_set(os_now()); /* sysmon may have slept as well */
 	if (kick)
 		gort__sysmon_kick();
@@ -694,6 +721,8 @@ static struct g *find_runnable(struct m *m)
 			return NULL;
 		if (p && likely(p->id < load_relaxed(&sched.procs))) {
 			g = find_local(m, look_around);
+			if (!g && netpoll_up() && gort__netpoll(m))
+				g = find_local(m, false);
 			if (!g &&
 			    (load_relaxed(&sched.idle_ps) + 1 < load_relaxed(&sched.procs) ||
 			     timers_wait()))

@@ -68,6 +68,10 @@ enum g_why {
 	WHY_SCOPE,
 	WHY_FOREVER,
 	WHY_BUBBLE,
+	WHY_READ,
+	WHY_WRITE,
+	WHY_ACCEPT,
+	WHY_CONNECT,
 	WHY_RESOLVER, /* its turn to call getaddrinfo */
 	WHY_OUTSIDE   /* in a bubble: a select of which something is not the bubble's */
 };
@@ -285,6 +289,7 @@ struct m {
 	bool idle;           /* in the list */
 	bool waits;          /* for a P, to go on with the one G that is bound to it */
 	struct note wake;
+	uint32_t polls; /* atomic: it sleeps in netpoll, or is about to */
 	/* preempt.c, retake.c */
 	uint32_t preempt;       /* atomic: sysmon has sent a signal: PREEMPT_* */
 	uint64_t preempt_picks; /* atomic: for what it saw there */
@@ -444,11 +449,14 @@ struct sched {
 	uint32_t looks;       /* atomic: of sysmon */
 	uint64_t retakes;     /* sysmon */
 	uint64_t polls;       /* sleeps of a poller */
+	uint32_t net_looks;   /* atomic: for events, without waiting */
 	uint64_t gives; /* Ps given to Ms that wait for one: picks, but no switches of an M's */
 	struct p *idle_p;
 	struct m *idle_m;
 	struct m *poller; /* the idle M that sleeps until the earliest timer */
 	int64_t poll_until;
+	struct m *net_poller; /* the idle M that waits for events */
+	uint32_t net_polled;  /* atomic: somebody does: that one, or sysmon */
 	struct m *all_m;
 	struct m *free_m; /* of threads that have ended */
 	uint32_t asked;   /* Ms that the creator is to make, or that do not run yet */
@@ -706,6 +714,24 @@ static inline struct p *timers_keeper(struct p *p)
 	if (likely(p->id < load_relaxed(&gort__sched.procs)))
 		return p;
 	return load_relaxed(&gort__sched.all_p[0]);
+}
+
+/* ---- netpoll.c; see netpoll.h */
+/* Some descriptor was registered in this life. */
+extern hidden_data uint32_t gort__netpoll_up;
+static inline bool netpoll_up(void)
+{
+	return load_acquire(&gort__netpoll_up) != 0;
+}
+
+/* Wake who sleeps by note, or in netpoll. */
+void gort__netpoll_wake(struct note *note, const uint32_t *polls);
+static inline void m_wake(struct m *m)
+{
+	if (likely(!netpoll_up()))
+		note_wake(&m->wake);
+	else
+		gort__netpoll_wake(&m->wake, &m->polls);
 }
 
 /* ---- sysmon.c */

@@ -10,6 +10,7 @@
  *    thread can be had.
  *  - Threads that hold a P and sleep in the kernel, or compute for long: retake.c.
  *  - Deadlocks: deadlock.c.
+ *  - Events of descriptors, where no M waits or has looked for them since the last look: netpoll.c.
  *  - Stacks, and memory of the allocator's, that nobody uses any more go back to the system.
  *  - With GORT_DEBUG=sched=MS a line on what all do (debug/stats.c), also while all Ps idle: then it
  *    sleeps no longer than that.
@@ -30,6 +31,7 @@
  *
  * Callers: its own thread; gort__sysmon_kick from anyone. It takes sched.lock for moments only.
  */
+#include "sched/netpoll.h"
 #include "sched/stack.h"
 
 #include <errno.h>
@@ -63,6 +65,8 @@ static struct {
 	uint32_t trim_left;   /* stacks that could have gone cold at the last trim */
 	uint32_t idle_counts; /* since a P ran */
 	uint32_t idle_looks;  /* the same */
+	uint32_t net_looks;   /* at the last look */
+	uint32_t polls;       /* it sleeps in netpoll */
 	uint32_t hot;         /* looks that follow quickly: threads have just gone to sleep */
 } sysmon;
 
@@ -196,6 +200,17 @@ static void look_at_stuck(struct look *l, int64_t now)
 	gort__look_away(now, &l->stuck);
 }
 
+static void look_for_events(void)
+{
+	uint32_t looks = load_relaxed(&sched.net_looks);
+
+	if (netpoll_up() && looks == sysmon.net_looks && !load_relaxed(&sched.net_polled)) {
+		gort__netpoll(NULL);
+		looks++;
+	}
+	sysmon.net_looks = looks;
+}
+
 static struct look look(int64_t now)
 {
 	uint32_t n = load_acquire(&sched.p_count);
@@ -203,6 +218,7 @@ static struct look look(int64_t now)
 
 	l.running = l.work = l.aged = l.busy = l.moved = l.due = false;
 	l.next = OS_FOREVER;
+	look_for_events();
 	for (uint32_t i = 0; i < n; i++)
 		look_at(load_relaxed(&sched.all_p[i]), now, &l);
 	l.stuck.fresh = l.aged || l.due ||
@@ -246,9 +262,22 @@ static bool may_sleep(int64_t watch, bool all_idle)
 /* Until the earliest timer, or most. While Ps run they see to their timers themselves, but for
  * those that are held up by one goroutine: once in TIMER_LOOK is enough for them, and nobody
  * need kick. */
+static void sleep_kicked(int64_t until, bool polls)
+{
+	struct glist woken = { 0 };
+
+	if (!polls) {
+		note_sleep(&sysmon.kicked, until);
+		return;
+	}
+	gort__netpoll_sleep(&sysmon.kicked, &sysmon.polls, until, &woken);
+	gort__ready_list(NULL, &woken);
+}
+
 static void sleep_lazily(int64_t most, int64_t soonest, bool all_idle)
 {
 	int64_t until, watch;
+	bool polls;
 
 	most = most < sysmon.trace_at ? most : sysmon.trace_at;
 	note_clear(&sysmon.kicked);
@@ -259,12 +288,20 @@ static void sleep_lazily(int64_t most, int64_t soonest, bool all_idle)
 	until = until < soonest ? soonest : until;
 	store_relaxed(&sched.watch, watch); /* c4 */
 	store_relaxed(&sched.lazy, 1);      /* b1 */
+	polls = netpoll_up() && !load_relaxed(&sched.net_polled);
+	if (polls)
+		store_relaxed(&sched.net_polled, 1);
 	lock_release(&sched.lock);
 	os_membarrier();                /* b2, c5 */
 	if (may_sleep(watch, all_idle)) /* b3, c6 */
-		note_sleep(&sysmon.kicked, until);
+		sleep_kicked(until, polls);
 	store_relaxed(&sched.lazy, 0);
 	store_relaxed(&sched.watch, INT64_MIN);
+	if (polls) {
+		lock_acquire(&sched.lock);
+		store_relaxed(&sched.net_polled, 0);
+		lock_release(&sched.lock);
+	}
 }
 
 void gort__sysmon_kick(void)
@@ -272,7 +309,7 @@ void gort__sysmon_kick(void)
 	uint32_t lazy = 1;
 
 	if (cas_seq(&sched.lazy, &lazy, 0))
-		note_wake(&sysmon.kicked);
+		gort__netpoll_wake(&sysmon.kicked, &sysmon.polls);
 }
 
 /* Each stack, or span of the allocator, that goes cold costs a flush of all processors' TLBs: so
@@ -369,7 +406,7 @@ int gort__sysmon_start(void)
 void gort__sysmon_stop(void)
 {
 	note_wake(&sysmon.pause);
-	note_wake(&sysmon.kicked);
+	gort__netpoll_wake(&sysmon.kicked, &sysmon.polls);
 	os_thread_join(&sysmon.thread);
 	mem_keep(false);
 }

@@ -170,6 +170,10 @@ static bool waits_inside(const struct g *g, enum g_why why)
 	case WHY_MUTEX:
 	case WHY_RLOCK:
 	case WHY_WLOCK:
+	case WHY_READ:
+	case WHY_WRITE:
+	case WHY_ACCEPT:
+	case WHY_CONNECT:
 	case WHY_RESOLVER:
 	case WHY_OUTSIDE:
 		return false;

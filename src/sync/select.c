@@ -1,5 +1,6 @@
 /*
- * select.c - wait for one of several: channels in both directions, the end of tasks, times.
+ * select.c - wait for one of several: channels in both directions, the end of tasks, times,
+ * descriptors.
  *
  * No two locks are ever held at once, however many channels there are, since one wait word decides
  * (park.h, kind A):
@@ -24,12 +25,13 @@
  *
  * Callers: goroutines and guests.
  */
+#include "sched/netpoll.h"
 #include "sync/chan.h"
 
 #include <errno.h>
 #include <limits.h>
 
-#define PENDING 1 /* the status of a node that nobody has ended */
+#define PENDING INT_MIN /* the status of a node that nobody has ended */
 
 struct choice {
 	gort_case *cases;
@@ -66,7 +68,7 @@ static bool is_chan(const gort_case *k)
 	return k->op == GORT_OP_RECV || k->op == GORT_OP_SEND;
 }
 
-/* Without a lock. -EINVAL, -ENOSYS. */
+/* Without a lock. -EINVAL, -EBADF. */
 static int looks_ready(const gort_case *k, int64_t *now)
 {
 	switch (k->op) {
@@ -82,7 +84,7 @@ static int looks_ready(const gort_case *k, int64_t *now)
 			*now = rt_now();
 		return k->deadline <= *now;
 	case GORT_OP_FD:
-		return -ENOSYS;
+		return gort__fd_look(k->fd, k->events);
 	default:
 		return -EINVAL;
 	}
@@ -101,6 +103,9 @@ static bool try_case(struct m *m, gort_case *k)
 		lock_release(&k->chan->lock);
 		if (woken)
 			waiter_wake(m, woken);
+	} else if (k->op == GORT_OP_FD) {
+		err = gort__fd_look(k->fd, k->events);
+		err = err == 0 ? -EAGAIN : err;
 	}
 	if (err == -EAGAIN)
 		return false;
@@ -165,16 +170,18 @@ static void push(struct m *m, struct waitq *q, struct waiter *node, const struct
 		waitq_push(q, node);
 }
 
-/* Queue node in k. False: k looks ready now. */
-static bool enlist(struct m *m, struct choice *c, gort_case *k, struct waiter *node)
+/* Queue node in k. 0; > 0: k looks ready now, it is not queued; -errno. */
+static int enlist(struct m *m, struct choice *c, gort_case *k, struct waiter *node)
 {
 	bool ready;
 
 	node->elem = k->elem;
 	if (k->op == GORT_OP_TASK)
-		return gort__task_enlist(k->task, node);
+		return !gort__task_enlist(k->task, node);
+	if (k->op == GORT_OP_FD)
+		return gort__fd_enlist(k->fd, k->events, node);
 	if (!is_chan(k) || !k->chan)
-		return true; /* a time is the wait's deadline */
+		return 0; /* a time is the wait's deadline */
 	lock_acquire(&k->chan->lock);
 	ready = gort__chan_ready(k->chan, k->op == GORT_OP_SEND, c->wait.waits);
 	if (!ready) {
@@ -183,11 +190,11 @@ static bool enlist(struct m *m, struct choice *c, gort_case *k, struct waiter *n
 		     c->wait.waits);
 	}
 	lock_release(&k->chan->lock);
-	return !ready;
+	return ready;
 }
 
-/* Step 2. False: one of them looks ready. */
-static bool enlist_all(struct m *m, struct choice *c)
+/* Step 2. > 0: one of them looks ready; -errno. */
+static int enlist_all(struct m *m, struct choice *c)
 {
 	size_t start = draw(m, c->n);
 
@@ -202,11 +209,12 @@ static bool enlist_all(struct m *m, struct choice *c)
 	}
 	for (size_t i = 0; i < c->n; i++) {
 		size_t at = start + i < c->n ? start + i : start + i - c->n;
+		int err = enlist(m, c, &c->cases[at], &c->nodes[at]);
 
-		if (!enlist(m, c, &c->cases[at], &c->nodes[at]))
-			return false;
+		if (err != 0)
+			return err;
 	}
-	return true;
+	return 0;
 }
 
 /* Take all nodes back. The index of the one that was ended; -EAGAIN: none. */
@@ -226,6 +234,8 @@ static int delist_all(struct choice *c)
 				chan_changed(c->cases[i].chan);
 		}
 		lock_release(node->lock);
+		if (unlikely(c->cases[i].op == GORT_OP_FD))
+			gort__fd_delist(node);
 		if (node->status != PENDING) {
 			c->cases[i].status = node->status;
 			ended = (int)i;
@@ -247,7 +257,8 @@ static enum g_why why(const struct m *m, const struct choice *c)
 		const gort_case *k = &c->cases[i];
 
 		if (is_chan(k) ? k->chan && k->chan->bubble != id
-			       : k->op == GORT_OP_TASK && gort__task_bubble(k->task) != id)
+			       : k->op == GORT_OP_FD ||
+				  (k->op == GORT_OP_TASK && gort__task_bubble(k->task) != id))
 			return WHY_OUTSIDE;
 	}
 	return WHY_SELECT;
@@ -269,19 +280,20 @@ static returns_by_jump int wait_once(struct m *m, struct choice *c)
 {
 	size_t time = earliest(c->cases, c->n);
 	bool timed = time < c->n && c->cases[time].deadline <= c->deadline;
-	int ended,
+	int ended, queued,
 		err = gort__wait_begin(m, &c->wait, timed ? c->cases[time].deadline : c->deadline,
 				       false);
 
 	if (err < 0)
 		return err;
-	if (enlist_all(m, c)) {
+	queued = enlist_all(m, c);
+	if (queued == 0) {
 		err = gort__wait_sleep(&c->wait, NULL,
 				       unlikely(in_bubble(m)) ? why(m, c) : WHY_SELECT);
 	} else if (gort__wait_claim(&c->wait)) {
 		delist_all(c);
 		gort__wait_abandon(&c->wait);
-		return -EAGAIN;
+		return queued < 0 ? queued : -EAGAIN;
 	} else {
 		err = gort__wait_result(&c->wait);
 	}

@@ -90,7 +90,7 @@ static void hear(void *arg)
 	gort_waitgroup_done(&x.all);
 }
 
-static int listen(void *arg)
+static int hear_outside(void *arg)
 {
 	x.c = gort_chan_make(0, 0);
 	gort_waitgroup_add(&x.all, 1);
@@ -113,7 +113,7 @@ SCENARIO(bubble_outside, "the clock stands while a member waits for what is not 
 {
 	x.outside = gort_chan_make(0, 0);
 	check_eq(gort_go(knock_outside, x.outside), 0);
-	check_eq(gort_bubble(listen, x.outside), 0);
+	check_eq(gort_bubble(hear_outside, x.outside), 0);
 	gort_chan_release(x.outside);
 }
 

@@ -1,0 +1,73 @@
+/*
+ * file.h - a gort_file's inside, for the files of io/. The invariants stand in file.c.
+ */
+#ifndef GORT_IO_FILE_H
+#define GORT_IO_FILE_H
+
+#include "sched/netpoll.h"
+
+#include <signal.h>
+#include <sys/uio.h>
+
+enum file_kind {
+	FILE_SOCKET, /* its descriptor does not block, as that of ... */
+	FILE_OTHER,  /* ... pipes and what else epoll takes, but a SIGPIPE may come from it */
+	FILE_SHARED, /* terminals, and gort_std's: its flags are not ours: it may block */
+	FILE_PLAIN,  /* regular files, and what else epoll does not take: it blocks */
+};
+
+struct gort_file {
+	struct pollee poll;
+	uint64_t state; /* atomic: see file.c */
+	uint8_t kind;   /* fixed: enum file_kind */
+	bool lent;      /* fixed: gort_std's, which nobody closes */
+	bool exposed;   /* atomic: others know its descriptor, and may do with it what they like */
+	bool stream;    /* fixed: TCP, made by us */
+	bool dry;       /* whose turn it is to read: the last read has got all there was */
+	int64_t backoff; /* whose turn it is to accept: how long it waited at -EMFILE last */
+};
+
+_Static_assert(sizeof(struct gort_file) <= POLL_SLOT, "a slot");
+
+/* One call on a file. try makes it without waiting: its result, -EAGAIN, or another -errno; inside
+ * gort (FILE_SOCKET, FILE_OTHER), or as user code. */
+struct call {
+	ssize_t (*try)(struct gort_file *f, struct call *c);
+	int side;
+	enum g_why why;
+	bool outside; /* as user code in any case: it may sleep */
+	bool sigpipe; /* it may raise SIGPIPE: see to that */
+	void *buf;
+	size_t n;
+	int64_t at;
+	int flags;
+	int count;
+	const struct iovec *iov;
+	struct msghdr *msg;
+};
+
+/* Takes fd over. -ENOMEM: it has not. */
+int gort__file_make(struct gort_file **out, int fd, enum file_kind kind);
+void gort__file_unmake(struct gort_file *f); /* nobody else knows it; fd stays open */
+
+/* A turn at c's side, in which the call is made until it need not wait. */
+ssize_t gort__file_call(struct gort_file *f, struct call *c, const char *name);
+
+/* The parts of it. begin: from user code, to gort; end: back. */
+int gort__file_begin(struct gort_file *f, struct call *c, const char *name);
+ssize_t gort__file_perform(struct gort_file *f, struct call *c);
+ssize_t gort__file_end(struct gort_file *f, int side, ssize_t result);
+
+/* rw.c: SIGPIPE is blocked on this thread, and taken back if it has come in between. */
+struct quiet {
+	sigset_t before;
+	bool pending;
+};
+void gort__quiet_begin(struct quiet *q);
+void gort__quiet_end(struct quiet *q, bool broken);
+
+/* A use of f without a turn: its descriptor stays open until the end of it. -EBADF. */
+int gort__file_use(struct gort_file *f, const char *name);
+void gort__file_unuse(struct gort_file *f);
+
+#endif

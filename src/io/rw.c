@@ -1,0 +1,429 @@
+/*
+ * rw.c - reading and writing a gort_file. Turns, waits and errors: file.c.
+ *
+ * A write of any length is made in one turn, call by call, so that it stays in one piece. No call
+ * raises SIGPIPE: sockets are told so; for others the kernel is (RWF_NOSIGNAL, Linux 6.18), or else
+ * the signal is blocked on this thread meanwhile, and taken back if it came.
+ *
+ * Callers: goroutines and guests, from user code.
+ */
+#include "io/file.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#ifndef RWF_NOSIGNAL
+#define RWF_NOSIGNAL 0x100
+#endif
+
+#define WINDOW 64 /* buffers that one call of the system gets */
+
+static inline ssize_t result_of(ssize_t n)
+{
+	return likely(n >= 0) ? n : -errno;
+}
+
+/* FILE_SHARED: its calls would sleep: ask first. */
+static inline bool must_wait(const struct gort_file *f, int side)
+{
+	return unlikely(f->kind == FILE_SHARED) &&
+		os_poll_look(f->poll.fd, side == POLL_READ ? OS_POLL_IN : OS_POLL_OUT) == 0;
+}
+
+/* ---- no SIGPIPE ------------------------------------------------------------------------------ */
+
+static sigset_t only_sigpipe(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGPIPE);
+	return set;
+}
+
+void gort__quiet_begin(struct quiet *q)
+{
+	sigset_t pipe = only_sigpipe(), pending;
+
+	q->pending = sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe, &q->before);
+}
+
+void gort__quiet_end(struct quiet *q, bool broken)
+{
+	const struct timespec at_once = { 0 };
+	sigset_t pipe = only_sigpipe();
+
+	if (broken && !q->pending)
+		(void)sigtimedwait(&pipe, NULL, &at_once);
+	pthread_sigmask(SIG_SETMASK, &q->before, NULL);
+}
+
+static ssize_t writev_masked(int fd, const struct iovec *iov, int count)
+{
+	struct quiet q;
+	ssize_t n;
+	int err;
+
+	gort__quiet_begin(&q);
+	n = writev(fd, iov, count);
+	err = errno;
+	gort__quiet_end(&q, n < 0 && err == EPIPE);
+	errno = err;
+	return n;
+}
+
+static ssize_t writev_quietly(int fd, const struct iovec *iov, int count)
+{
+	static uint32_t unknown; /* atomic: the kernel does not know the flag */
+	ssize_t n;
+
+	if (!load_relaxed(&unknown)) {
+		n = pwritev2(fd, iov, count, -1, RWF_NOSIGNAL);
+		if (n >= 0 || (errno != EOPNOTSUPP && errno != EINVAL && errno != ENOSYS))
+			return n;
+		store_relaxed(&unknown, 1);
+	}
+	return writev_masked(fd, iov, count);
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static ssize_t try_read(struct gort_file *f, struct call *c)
+{
+	ssize_t n;
+
+	if (must_wait(f, POLL_READ))
+		return -EAGAIN;
+	do
+		n = read(f->poll.fd, c->buf, c->n);
+	while (unlikely(n < 0) && errno == EINTR);
+	if (f->stream)
+		f->dry = n > 0 && (size_t)n < c->n && !load_relaxed(&f->exposed);
+	return result_of(n);
+}
+
+static struct call call_to_read(void *buf, size_t n)
+{
+	return (struct call){
+		.try = try_read, .side = POLL_READ, .why = WHY_READ, .buf = buf, .n = n
+	};
+}
+
+GORT_API ssize_t gort_read(gort_file *f, void *buf, size_t n)
+{
+	struct call c = call_to_read(buf, n);
+
+	return gort__file_call(f, &c, "gort_read");
+}
+
+GORT_API ssize_t gort_read_full(gort_file *f, void *buf, size_t n)
+{
+	struct call c = call_to_read(buf, n);
+	ssize_t got = gort__file_begin(f, &c, "gort_read_full");
+
+	if (got < 0)
+		return got;
+	while (c.n && (got = gort__file_perform(f, &c)) > 0) {
+		c.buf = (char *)c.buf + got;
+		c.n -= (size_t)got;
+	}
+	return gort__file_end(f, POLL_READ, got < 0 ? got : (ssize_t)(n - c.n));
+}
+
+static ssize_t try_readv(struct gort_file *f, struct call *c)
+{
+	ssize_t n;
+
+	if (must_wait(f, POLL_READ))
+		return -EAGAIN;
+	do
+		n = readv(f->poll.fd, c->iov, c->count < IOV_MAX ? c->count : IOV_MAX);
+	while (unlikely(n < 0) && errno == EINTR);
+	f->dry = false;
+	return result_of(n);
+}
+
+GORT_API ssize_t gort_readv(gort_file *f, const struct iovec *iov, int n)
+{
+	struct call c = { .try = try_readv,
+			  .side = POLL_READ,
+			  .why = WHY_READ,
+			  .iov = iov,
+			  .count = n };
+
+	return n < 0 ? -EINVAL : gort__file_call(f, &c, "gort_readv");
+}
+
+static ssize_t try_recvmsg(struct gort_file *f, struct call *c)
+{
+	ssize_t n;
+
+	do
+		n = recvmsg(f->poll.fd, c->msg, c->flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	while (unlikely(n < 0) && errno == EINTR);
+	f->dry = false;
+	return result_of(n);
+}
+
+GORT_API ssize_t gort_recvmsg(gort_file *f, struct msghdr *m, int flags)
+{
+	struct call c = { .try = try_recvmsg,
+			  .side = POLL_READ,
+			  .why = WHY_READ,
+			  .msg = m,
+			  .flags = flags };
+
+	return gort__file_call(f, &c, "gort_recvmsg");
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+/* c's buffers at once, as many as go: without SIGPIPE. */
+static ssize_t writev_once(struct gort_file *f, const struct call *c)
+{
+	struct msghdr m = { .msg_iov = (struct iovec *)(uintptr_t)c->iov,
+			    .msg_iovlen = (size_t)c->count };
+
+	if (f->kind == FILE_SOCKET)
+		return sendmsg(f->poll.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (f->kind == FILE_PLAIN)
+		return writev(f->poll.fd, c->iov, c->count);
+	return writev_quietly(f->poll.fd, c->iov, c->count);
+}
+
+static ssize_t try_writev(struct gort_file *f, struct call *c)
+{
+	ssize_t n;
+
+	if (must_wait(f, POLL_WRITE))
+		return -EAGAIN;
+	do
+		n = writev_once(f, c);
+	while (unlikely(n < 0) && errno == EINTR);
+	return result_of(n);
+}
+
+static ssize_t try_write(struct gort_file *f, struct call *c)
+{
+	struct iovec one = { c->buf, c->n };
+	ssize_t n;
+
+	if (likely(f->kind == FILE_SOCKET)) {
+		do
+			n = send(f->poll.fd, c->buf, c->n, MSG_NOSIGNAL | MSG_DONTWAIT);
+		while (unlikely(n < 0) && errno == EINTR);
+		return result_of(n);
+	}
+	c->iov = &one;
+	c->count = 1;
+	return try_writev(f, c);
+}
+
+static struct call call_to_write(const void *buf, size_t n)
+{
+	return (struct call){ .try = try_write,
+			      .side = POLL_WRITE,
+			      .why = WHY_WRITE,
+			      .buf = (void *)(uintptr_t)buf,
+			      .n = n };
+}
+
+GORT_API ssize_t gort_write_some(gort_file *f, const void *buf, size_t n)
+{
+	struct call c = call_to_write(buf, n);
+
+	return gort__file_call(f, &c, "gort_write_some");
+}
+
+GORT_API ssize_t gort_write(gort_file *f, const void *buf, size_t n)
+{
+	struct call c = call_to_write(buf, n);
+	ssize_t put = gort__file_begin(f, &c, "gort_write");
+
+	if (put < 0)
+		return put;
+	do {
+		put = gort__file_perform(f, &c);
+		if (put > 0) {
+			c.buf = (char *)c.buf + put;
+			c.n -= (size_t)put;
+		}
+	} while (put > 0 && c.n);
+	return gort__file_end(f, POLL_WRITE, put < 0 ? put : (ssize_t)(n - c.n));
+}
+
+/* Where the next call of the system goes on. */
+struct cursor {
+	const struct iovec *iov;
+	int count;
+	size_t skip; /* of the first */
+};
+
+/* What is left of it, some buffers at a time. */
+static int open_window(const struct cursor *at, struct iovec window[WINDOW])
+{
+	int n = at->count < WINDOW ? at->count : WINDOW;
+
+	for (int i = 0; i < n; i++)
+		window[i] = at->iov[i];
+	window[0].iov_base = (char *)window[0].iov_base + at->skip;
+	window[0].iov_len -= at->skip;
+	return n;
+}
+
+static void advance(struct cursor *at, size_t n)
+{
+	while (at->count && n >= at->iov->iov_len - at->skip) {
+		n -= at->iov->iov_len - at->skip;
+		at->iov++;
+		at->count--;
+		at->skip = 0;
+	}
+	at->skip += n;
+}
+
+/* Has the turn. */
+static ssize_t write_all(struct gort_file *f, struct call *c)
+{
+	struct cursor at = { c->iov, c->count, 0 };
+	struct iovec window[WINDOW];
+	ssize_t all = 0, n;
+
+	do {
+		c->iov = window;
+		c->count = open_window(&at, window);
+		n = gort__file_perform(f, c);
+		if (n < 0)
+			return n;
+		all += n;
+		advance(&at, (size_t)n);
+	} while (at.count);
+	return all;
+}
+
+/* A datagram, which goes whole. */
+static bool is_datagram(const struct gort_file *f)
+{
+	int type = 0;
+	socklen_t size = sizeof type;
+
+	return f->kind == FILE_SOCKET && !f->stream &&
+		getsockopt(f->poll.fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+		type != SOCK_STREAM;
+}
+
+static ssize_t total_of(const struct iovec *iov, int n)
+{
+	size_t all = 0;
+
+	for (int i = 0; i < n; i++)
+		if (iov[i].iov_len > (size_t)SSIZE_MAX - all)
+			return -EINVAL;
+		else
+			all += iov[i].iov_len;
+	return (ssize_t)all;
+}
+
+GORT_API ssize_t gort_writev(gort_file *f, const struct iovec *iov, int n)
+{
+	struct call c = { .try = try_writev,
+			  .side = POLL_WRITE,
+			  .why = WHY_WRITE,
+			  .iov = iov,
+			  .count = n };
+	ssize_t result = n < 0 ? -EINVAL : total_of(iov, n);
+
+	if (result >= 0)
+		result = gort__file_begin(f, &c, "gort_writev");
+	if (result < 0)
+		return result;
+	if (n == 0)
+		result = 0;
+	else
+		result = is_datagram(f) ? gort__file_perform(f, &c) : write_all(f, &c);
+	return gort__file_end(f, POLL_WRITE, result);
+}
+
+static ssize_t try_sendmsg(struct gort_file *f, struct call *c)
+{
+	ssize_t n;
+
+	do
+		n = sendmsg(f->poll.fd, c->msg, c->flags | MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (unlikely(n < 0) && errno == EINTR);
+	return result_of(n);
+}
+
+GORT_API ssize_t gort_sendmsg(gort_file *f, const struct msghdr *m, int flags)
+{
+	struct call c = { .try = try_sendmsg,
+			  .side = POLL_WRITE,
+			  .why = WHY_WRITE,
+			  .msg = (struct msghdr *)(uintptr_t)m,
+			  .flags = flags };
+
+	return gort__file_call(f, &c, "gort_sendmsg");
+}
+
+/* ---- at a place of a regular file ------------------------------------------------------------ */
+
+/* No turn: places do not get into each other's way. It may sleep: as user code, which we are. */
+static ssize_t at_place(gort_file *f, const char *name, void *buf, size_t n, off_t at, bool writes)
+{
+	struct m *m;
+	ssize_t result = gort__file_use(f, name);
+
+	if (result < 0)
+		return result;
+	m = rt_enter();
+	result = gort__running() ? gort__wait_over(m) : -ESRCH;
+	rt_leave_here(m);
+	if (result == 0) {
+		do
+			result = result_of(writes ? pwrite(f->poll.fd, buf, n, at)
+						  : pread(f->poll.fd, buf, n, at));
+		while (result == -EINTR);
+	}
+	gort__file_unuse(f);
+	return result;
+}
+
+GORT_API ssize_t gort_pread(gort_file *f, void *buf, size_t n, off_t at)
+{
+	return at_place(f, "gort_pread", buf, n, at, false);
+}
+
+GORT_API ssize_t gort_pwrite(gort_file *f, const void *buf, size_t n, off_t at)
+{
+	size_t done = 0;
+	ssize_t put;
+
+	do {
+		put = at_place(f, "gort_pwrite", (char *)(uintptr_t)buf + done, n - done,
+			       at + (off_t)done, true);
+		done += put > 0 ? (size_t)put : 0;
+	} while (put > 0 && done < n);
+	return put < 0 ? put : (ssize_t)done;
+}
+
+GORT_API int gort_fsync(gort_file *f)
+{
+	struct m *m;
+	int err = gort__file_use(f, "gort_fsync");
+
+	if (err < 0)
+		return err;
+	m = rt_enter();
+	err = gort__running() ? gort__wait_over(m) : -ESRCH;
+	rt_leave_here(m);
+	while (err == 0 && (err = fsync(f->poll.fd)) < 0)
+		err = errno == EINTR ? 0 : -errno;
+	gort__file_unuse(f);
+	return err;
+}
