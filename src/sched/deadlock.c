@@ -80,7 +80,7 @@ static int how_it_stands(void)
 }
 
 /* Under sched.lock, all Ps idle: how often a goroutine has been run. */
-static uint64_t picks(void)
+uint64_t gort__picks(void)
 {
 	uint32_t n = load_acquire(&sched.p_count);
 	uint64_t sum = 0;
@@ -103,7 +103,7 @@ static int ask(void)
 
 	lock_acquire(&sched.lock);
 	result = how_it_stands();
-	picked = picks();
+	picked = gort__picks();
 	own = own_threads();
 	lock_release(&sched.lock);
 	if (result == ALL_WELL || result == OTHERS_LIVE)
@@ -112,7 +112,7 @@ static int ask(void)
 		return OTHERS_LIVE;
 	lock_acquire(&sched.lock);
 	result = how_it_stands();
-	if (result != ALL_WELL && (own != own_threads() || picked != picks()))
+	if (result != ALL_WELL && (own != own_threads() || picked != gort__picks()))
 		result = OTHERS_LIVE;
 	lock_release(&sched.lock);
 	return result;

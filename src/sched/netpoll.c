@@ -316,7 +316,7 @@ bool gort__netpoll(struct m *m)
 	bool some = poll_until(OS_POLL_NOW, &woken);
 
 	add_relaxed(&sched.net_looks, 1);
-	gort__ready_list(m, &woken);
+	gort__ready_events(m, &woken);
 	return some;
 }
 

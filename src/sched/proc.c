@@ -45,6 +45,7 @@
 #define SPIN_TIME (30 * GORT_US) /* how long an M looks around before it sleeps */
 #define COARSE (10 * GORT_US)    /* stolen work of this length: take the next without a wait */
 #define GLOBAL_BATCH 128u
+#define EVENTS_MANY 16u
 
 struct sched gort__sched = { .lock = LOCK_INIT(RANK_SCHED), .watch = INT64_MIN, .life = 1 };
 #define sched gort__sched
@@ -192,6 +193,23 @@ void gort__ready_list(struct m *m, struct glist *list)
 	gort__global_put(list);
 	if (m)
 		work_queued(m->p, true);
+}
+
+/* Events: m goes on with the first at once. Many are worth another P, if their like was the last time;
+ * few it runs faster itself, unless sysmon finds that one takes long. */
+void gort__ready_events(struct m *m, struct glist *list)
+{
+	bool many = list->count >= EVENTS_MANY;
+
+	while (m && list->count && ring_len(&m->p->ring) < RING_SIZE) {
+		struct g *g = glist_pop(list);
+
+		g_prefetch(g);
+		ring_put(m->p, g);
+	}
+	if (m && ring_len(&m->p->ring) > 1)
+		work_queued(m->p, many);
+	gort__global_put(list);
 }
 
 /* A spawned goroutine. */
@@ -670,6 +688,7 @@ static bool sleep_without_p(struct m *m)
 		if (others)
 			look_after_idle();
 		sleep_idle(m, polls, until, &woken);
+		m->one_event = woken.count == 1;
 		lock_acquire(&sched.lock);
 		kick = poll_end(m);
 		if (m->idle) {
@@ -690,11 +709,11 @@ static bool sleep_without_p(struct m *m)
 	lock_release(&sched.lock);
 	if (m->next_p)
 		gort__m_take(m, m->next_p);
-	gort__ready_list(m->next_p ? m : NULL, &woken);
+	gort__ready_events(m->next_p ? m : NULL, &woken);
 	coarse_set(os_now()); /* sysmon may have slept as well */
 	if (kick)
 		gort__sysmon_kick();
-	sysmon_kick_if_lazy();
+	sysmon_kick_if_busy();
 	return !load_relaxed(&sched.stopping);
 }
 
@@ -702,6 +721,15 @@ static bool sleep_without_p(struct m *m)
 static bool some_global(void)
 {
 	return sched.global.count || gort__bound_some();
+}
+
+/* Where events come one at a time there is none yet: better wait for it at once. */
+static bool looks_for_events(struct m *m)
+{
+	bool one = m->one_event;
+
+	m->one_event = false;
+	return netpoll_up() && !one;
 }
 
 /* The next goroutine; blocks until there is one. NULL: the M must end. */
@@ -721,7 +749,7 @@ static struct g *find_runnable(struct m *m)
 			return NULL;
 		if (p && likely(p->id < load_relaxed(&sched.procs))) {
 			g = find_local(m, look_around);
-			if (!g && netpoll_up() && gort__netpoll(m))
+			if (!g && looks_for_events(m) && gort__netpoll(m))
 				g = find_local(m, false);
 			if (!g &&
 			    (load_relaxed(&sched.idle_ps) + 1 < load_relaxed(&sched.procs) ||

@@ -290,6 +290,7 @@ struct m {
 	bool waits;          /* for a P, to go on with the one G that is bound to it */
 	struct note wake;
 	uint32_t polls; /* atomic: it sleeps in netpoll, or is about to */
+	bool one_event; /* owner: that is all it was woken by there last */
 	/* preempt.c, retake.c */
 	uint32_t preempt;       /* atomic: sysmon has sent a signal: PREEMPT_* */
 	uint64_t preempt_picks; /* atomic: for what it saw there */
@@ -428,7 +429,7 @@ struct sched {
 	aligned_line uint32_t idle_ps; /* written under lock */
 	uint32_t spinning;
 	uint32_t quiet; /* the last callers found nothing worth taking: let sysmon call */
-	uint32_t lazy;  /* sysmon sleeps long: work that may age must wake it */
+	uint32_t lazy;  /* sysmon sleeps long: work that may age must wake it. LAZY_* */
 	int64_t watch;  /* sysmon wakes by then: an earlier timer must wake it. INT64_MIN: awake */
 	uint32_t stopping;
 	uint32_t global_count; /* written under lock */
@@ -628,6 +629,7 @@ static inline bool timers_due(struct p *p)
 /* Make g runnable. It has left its stack. m: the caller's, NULL for a guest. */
 void gort__ready(struct m *m, struct g *g);
 void gort__ready_list(struct m *m, struct glist *list); /* many, RUNNABLE already */
+void gort__ready_events(struct m *m, struct glist *list); /* the same, woken by netpoll */
 void gort__global_put(struct glist *list);              /* the same, for any P */
 void gort__park(struct lock *held, enum after_kind after, enum g_why why);
 void gort__yield(struct m *m);
@@ -738,10 +740,21 @@ static inline void m_wake(struct m *m)
 int gort__sysmon_start(void);
 void gort__sysmon_stop(void);
 void gort__sysmon_kick(void); /* wake it if it is lazy */
+enum { LAZY_NO, LAZY_SLICE, LAZY_LONG }; /* LONG: nobody wakes it if all goes idle again */
 /* A P has begun to run, or to idle: it must look more often. */
 static inline void sysmon_kick_if_lazy(void)
 {
 	if (load_relaxed(&gort__sched.lazy))
+		gort__sysmon_kick();
+}
+
+/* A P has begun to run, for what it does itself. While others idle nobody waits for this one, and who
+ * queues something kicks. */
+static inline void sysmon_kick_if_busy(void)
+{
+	uint32_t lazy = load_relaxed(&gort__sched.lazy);
+
+	if (lazy && (lazy == LAZY_LONG || load_relaxed(&gort__sched.idle_ps) == 0))
 		gort__sysmon_kick();
 }
 

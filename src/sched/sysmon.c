@@ -65,6 +65,7 @@ static struct {
 	uint32_t trim_left;   /* stacks that could have gone cold at the last trim */
 	uint32_t idle_counts; /* since a P ran */
 	uint32_t idle_looks;  /* the same */
+	uint64_t picks;       /* that all Ps had made at the last look */
 	uint32_t net_looks;   /* at the last look */
 	uint32_t polls;       /* it sleeps in netpoll */
 	uint32_t hot;         /* looks that follow quickly: threads have just gone to sleep */
@@ -75,7 +76,6 @@ struct look {
 	bool work;    /* some P has work queued, or the global queue has */
 	bool aged;    /* ... and it needs another P */
 	bool busy;    /* switches follow quickly */
-	bool moved;   /* something ran since the last look */
 	bool due;     /* some timer is due */
 	int64_t next; /* when the first of the others is */
 	struct looked stuck;
@@ -158,7 +158,7 @@ static void look_at(struct p *p, int64_t now, struct look *l)
 
 	l->running |= load_relaxed(&p->m) != NULL;
 	l->work |= p_has_work(p);
-	l->moved |= moved != 0;
+	sysmon.picks += picks;
 	l->busy |= moved > BUSY_PICKS;
 	aged = runnext_aged(p, moved != 0);
 	aged |= ring_aged(p, now);
@@ -216,7 +216,8 @@ static struct look look(int64_t now)
 	uint32_t n = load_acquire(&sched.p_count);
 	struct look l;
 
-	l.running = l.work = l.aged = l.busy = l.moved = l.due = false;
+	l.running = l.work = l.aged = l.busy = l.due = false;
+	sysmon.picks = 0;
 	l.next = OS_FOREVER;
 	look_for_events();
 	for (uint32_t i = 0; i < n; i++)
@@ -241,7 +242,7 @@ static int64_t uncovered_timer(void)
 }
 
 /* The last look before a lazy sleep (b3, c6): is there anything that needs a quick look again? */
-static bool may_sleep(int64_t watch, bool all_idle)
+static bool may_sleep(int64_t watch, bool all_idle, uint32_t how)
 {
 	uint32_t n = load_acquire(&sched.p_count);
 	bool covered;
@@ -255,6 +256,8 @@ static bool may_sleep(int64_t watch, bool all_idle)
 	covered = uncovered_timer() >= watch;
 	if (all_idle && load_relaxed(&sched.idle_ps) < load_relaxed(&sched.procs))
 		covered = false; /* who takes one from now on finds lazy set, and kicks */
+	if (how == LAZY_LONG && gort__picks() != sysmon.picks)
+		covered = false; /* nobody has been asked yet how things stand after that */
 	lock_release(&sched.lock);
 	return covered;
 }
@@ -274,7 +277,7 @@ static void sleep_kicked(int64_t until, bool polls)
 	gort__ready_list(NULL, &woken);
 }
 
-static void sleep_lazily(int64_t most, int64_t soonest, bool all_idle)
+static void sleep_lazily(int64_t most, int64_t soonest, bool all_idle, uint32_t how)
 {
 	int64_t until, watch;
 	bool polls;
@@ -287,15 +290,15 @@ static void sleep_lazily(int64_t most, int64_t soonest, bool all_idle)
 	watch = until < soonest ? INT64_MIN : until;
 	until = until < soonest ? soonest : until;
 	store_relaxed(&sched.watch, watch); /* c4 */
-	store_relaxed(&sched.lazy, 1);      /* b1 */
+	store_relaxed(&sched.lazy, how); /* b1 */
 	polls = netpoll_up() && !load_relaxed(&sched.net_polled);
 	if (polls)
 		store_relaxed(&sched.net_polled, 1);
 	lock_release(&sched.lock);
 	os_membarrier();                /* b2, c5 */
-	if (may_sleep(watch, all_idle)) /* b3, c6 */
+	if (may_sleep(watch, all_idle, how)) /* b3, c6 */
 		sleep_kicked(until, polls);
-	store_relaxed(&sched.lazy, 0);
+	store_relaxed(&sched.lazy, LAZY_NO);
 	store_relaxed(&sched.watch, INT64_MIN);
 	if (polls) {
 		lock_acquire(&sched.lock);
@@ -306,9 +309,7 @@ static void sleep_lazily(int64_t most, int64_t soonest, bool all_idle)
 
 void gort__sysmon_kick(void)
 {
-	uint32_t lazy = 1;
-
-	if (cas_seq(&sched.lazy, &lazy, 0))
+	if (load_relaxed(&sched.lazy) && swap_seq(&sched.lazy, LAZY_NO))
 		gort__netpoll_wake(&sysmon.kicked, &sysmon.polls);
 }
 
@@ -360,13 +361,13 @@ static void sysmon_main(void *arg)
 		}
 		if (l.running) {
 			sysmon.idle_counts = sysmon.idle_looks = 0;
-			quiet = l.work || l.moved ? 0 : quiet + 1;
+			quiet = l.work ? 0 : quiet + 1;
 			if (l.stuck.soon || sysmon.hot)
 				note_sleep(&sysmon.pause, now + SOON);
 			else if (load_relaxed(&sched.idle_ps) == 0)
 				note_sleep(&sysmon.pause, now + busy_pause(&l, now));
 			else if (quiet > QUIET_LOOKS)
-				sleep_lazily(now + SLICE, now + TIMER_LOOK, false);
+				sleep_lazily(now + SLICE, now + TIMER_LOOK, false, LAZY_SLICE);
 			else
 				note_sleep(&sysmon.pause,
 					   now + (l.busy && !l.aged ? LOOK_BUSY : LOOK));
@@ -378,7 +379,8 @@ static void sysmon_main(void *arg)
 
 			mem_keep(!done); /* nobody trims meanwhile */
 			sleep_lazily(done ? until : now + SLICE,
-				     l.due ? now + TIMER_LOOK : INT64_MIN, true);
+				     l.due ? now + TIMER_LOOK : INT64_MIN, true,
+				     done ? LAZY_LONG : LAZY_SLICE);
 			mem_keep(true);
 		}
 	}
