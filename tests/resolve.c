@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define PLACES 64 /* MOST_CALLS of resolve.c */
@@ -698,6 +699,22 @@ TEST_PLAIN(runtime_ends_while_a_guest_waits_for_a_place)
 	open_gate();
 	remove_gate();
 	nothing_is_left();
+}
+
+/* Where nothing runs, nothing is begun; numbers are numbers. */
+TEST(forked_children_find_no_names)
+{
+	gort_addr *a;
+	size_t n;
+	int status;
+	pid_t child = fork();
+
+	CHECK(child >= 0);
+	if (child == 0)
+		_exit(gort_resolve("many", "80", &a, &n) != -ESRCH ||
+		      gort_resolve("10.0.0.1", "80", &a, &n) != 0);
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK_EQ(status, 0);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */

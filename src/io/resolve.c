@@ -321,7 +321,7 @@ static int job_await(struct asker *a)
 static int look_up(const struct query *q, gort_addr **out, size_t *count)
 {
 	struct asker a = { .task = NULL };
-	int err = is_canceled();
+	int err = gort__forked ? -ESRCH : is_canceled();
 
 	if (err < 0)
 		return err;
