@@ -620,6 +620,25 @@ TEST_PLAIN(write_err_gives_up_where_nobody_reads)
 	CHECK_EQ(in_child(closed_err), 0);
 }
 
+TEST_PLAIN(the_bell_of_polling_is_heard_by_who_sleeps_alone)
+{
+	struct os_poll_event e;
+	struct os_poll p;
+	int64_t start;
+
+	CHECK_EQ(os_poll_open(&p), 0);
+	os_poll_ring(&p);
+	for (int i = 0; i < 3; i++) /* lookers beside the sleeper */
+		CHECK_EQ(os_poll_wait(&p, &e, 1, OS_POLL_NOW), 0);
+	start = os_now();
+	CHECK_EQ(os_poll_wait(&p, &e, 1, start + 100 * GORT_SEC), 0);
+	CHECK(os_now() < start + 50 * GORT_SEC);
+	start = os_now();
+	CHECK_EQ(os_poll_wait(&p, &e, 1, start + GORT_MS), 0);
+	CHECK(os_now() >= start + GORT_MS); /* once */
+	os_poll_close(&p);
+}
+
 TEST_PLAIN(random_differs)
 {
 	uint64_t a = os_random(), b = os_random();

@@ -209,9 +209,11 @@ void os_poll_close(struct os_poll *p);
 int os_poll_add(const struct os_poll *p, int fd, uint32_t events, uint64_t data);
 int os_poll_change(const struct os_poll *p, int fd, uint32_t events, uint64_t data);
 int os_poll_remove(const struct os_poll *p, int fd);
-/* How many there are; 0: it rang, or until has come, or for no reason. */
+/* How many there are; 0: it rang, or until has come, or for no reason. One at a time sleeps; others
+ * may look meanwhile (OS_POLL_NOW). */
 int os_poll_wait(const struct os_poll *p, struct os_poll_event *events, int most, int64_t until);
-void os_poll_ring(const struct os_poll *p); /* end a wait, or the next one. Signal handlers */
+/* End a sleep there, or the next one; a look does not hear it. Signal handlers. */
+void os_poll_ring(const struct os_poll *p);
 /* What of events, and errors, is true of fd now: a bad descriptor gives POLLNVAL, as poll(2). */
 int os_poll_look(int fd, uint32_t events);
 void os_fd_close(int fd);

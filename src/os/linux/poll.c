@@ -111,14 +111,17 @@ static int64_t wait_for(int fd, struct epoll_event *e, int most, const struct ti
 	return syscall(SYS_epoll_pwait, fd, e, most, left ? 0 : -1, NULL, 8);
 }
 
-/* What the bell said is heard. True: it was the bell. */
-static bool is_bell(const struct os_poll *p, const struct epoll_event *e)
+/* True: it was the bell. It is for who sleeps, and heard by nobody else: of two who wait at once the
+ * kernel may wake the sleeper, who finds nothing if the other has emptied the bell meanwhile, and
+ * sleeps on. */
+static bool is_bell(const struct os_poll *p, const struct epoll_event *e, bool sleeps)
 {
 	eventfd_t count;
 
 	if (e->data.u64 != OS_POLL_BELL)
 		return false;
-	(void)eventfd_read(p->bell, &count);
+	if (sleeps)
+		(void)eventfd_read(p->bell, &count);
 	return true;
 }
 
@@ -139,7 +142,7 @@ int os_poll_wait(const struct os_poll *p, struct os_poll_event *events, int most
 	}
 	n = wait_for(p->fd, e, most < OS_POLL_MOST ? most : OS_POLL_MOST, timeout);
 	for (int64_t i = 0; i < n; i++)
-		if (!is_bell(p, &e[i]))
+		if (!is_bell(p, &e[i], until != OS_POLL_NOW))
 			events[count++] =
 				(struct os_poll_event){ e[i].data.u64, (uint32_t)e[i].events };
 	errno = saved;
