@@ -51,9 +51,16 @@ struct lock {
 	uint32_t rank; /* never changes once shared */
 };
 
+/* Where ranks are not checked most are not kept: tables of locks are zero then, and take no room in
+ * the program's file. */
+#ifdef GORT_CHECKED
+#define LOCK_RANK(r) (r)
+#else
+#define LOCK_RANK(r) ((r) == RANK_CHAN ? RANK_CHAN : RANK_NONE)
+#endif
 #define LOCK_INIT(r) \
 	{ \
-		0, (r) \
+		0, LOCK_RANK(r) \
 	}
 
 #define LOCK_SLEEPER_SLOTS 64

@@ -193,11 +193,9 @@ static ssize_t drain_by_buffer(struct copy *c, size_t n)
 
 static ssize_t drain(struct copy *c, size_t n)
 {
-	struct call call = { .try = try_drain,
-			     .side = POLL_WRITE,
-			     .why = WHY_WRITE,
-			     .sigpipe = true,
-			     .buf = c };
+	struct call call = {
+		.try = try_drain, .side = POLL_WRITE, .why = WHY_WRITE, .sigpipe = true, .buf = c
+	};
 	ssize_t put = 1;
 
 	for (; n > 0; n -= (size_t)put) {

@@ -183,8 +183,9 @@ int gort__file_begin(struct gort_file *f, struct call *c, const char *name)
 	m = rt_enter();
 	err = likely(gort__running()) ? gort__wait_over(m) : -ESRCH;
 	s = load_relaxed(&f->state);
-	if (likely(err == 0) && (unlikely(s & (CLOSED | TURN(c->side))) ||
-				 unlikely(!cas_acquire(&f->state, &s, (s | TURN(c->side)) + USE))))
+	if (likely(err == 0) &&
+	    (unlikely(s & (CLOSED | TURN(c->side))) ||
+	     unlikely(!cas_acquire(&f->state, &s, (s | TURN(c->side)) + USE))))
 		err = begin_slowly(f, c->side, c->why);
 	if (unlikely(err < 0))
 		rt_leave(m);
@@ -256,9 +257,8 @@ ssize_t gort__file_perform(struct gort_file *f, struct call *c)
 			return -ETIMEDOUT;
 		if (!is_dry(f, c)) {
 			poll_begins(s);
-			result = likely(f->kind <= FILE_OTHER && !c->outside)
-				? try_quietly(f, c)
-				: try_outside(f, c);
+			result = likely(f->kind <= FILE_OTHER && !c->outside) ? try_quietly(f, c)
+									      : try_outside(f, c);
 			if (result != -EAGAIN)
 				return result;
 		}
@@ -422,9 +422,10 @@ static int from_fd(gort_file **out, int fd, bool own_flags)
 		return -errno;
 	err = gort__file_make(&f, fd,
 			      is_plain(st.st_mode) ? FILE_PLAIN
-			      : !own_flags || (S_ISCHR(st.st_mode) && isatty(fd)) ? FILE_SHARED
-			      : S_ISSOCK(st.st_mode)				  ? FILE_SOCKET
-										  : FILE_OTHER);
+				      : !own_flags || (S_ISCHR(st.st_mode) && isatty(fd))
+				      ? FILE_SHARED
+				      : S_ISSOCK(st.st_mode) ? FILE_SOCKET
+							     : FILE_OTHER);
 	if (err < 0)
 		return err;
 	f->exposed = true;

@@ -18,12 +18,12 @@ enum file_kind {
 
 struct gort_file {
 	struct pollee poll;
-	uint64_t state; /* atomic: see file.c */
-	uint8_t kind;   /* fixed: enum file_kind */
-	bool lent;      /* fixed: gort_std's, which nobody closes */
-	bool exposed;   /* atomic: others know its descriptor, and may do with it what they like */
-	bool stream;    /* fixed: TCP, made by us */
-	bool dry;       /* whose turn it is to read: the last read has got all there was */
+	uint64_t state;  /* atomic: see file.c */
+	uint8_t kind;    /* fixed: enum file_kind */
+	bool lent;       /* fixed: gort_std's, which nobody closes */
+	bool exposed;    /* atomic: others know its descriptor, and may do with it what they like */
+	bool stream;     /* fixed: TCP, made by us */
+	bool dry;        /* whose turn it is to read: the last read has got all there was */
 	int64_t backoff; /* whose turn it is to accept: how long it waited at -EMFILE last */
 };
 

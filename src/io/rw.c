@@ -151,11 +151,9 @@ static ssize_t try_readv(struct gort_file *f, struct call *c)
 
 GORT_API ssize_t gort_readv(gort_file *f, const struct iovec *iov, int n)
 {
-	struct call c = { .try = try_readv,
-			  .side = POLL_READ,
-			  .why = WHY_READ,
-			  .iov = iov,
-			  .count = n };
+	struct call c = {
+		.try = try_readv, .side = POLL_READ, .why = WHY_READ, .iov = iov, .count = n
+	};
 
 	return n < 0 ? -EINVAL : gort__file_call(f, &c, "gort_readv");
 }
@@ -173,11 +171,9 @@ static ssize_t try_recvmsg(struct gort_file *f, struct call *c)
 
 GORT_API ssize_t gort_recvmsg(gort_file *f, struct msghdr *m, int flags)
 {
-	struct call c = { .try = try_recvmsg,
-			  .side = POLL_READ,
-			  .why = WHY_READ,
-			  .msg = m,
-			  .flags = flags };
+	struct call c = {
+		.try = try_recvmsg, .side = POLL_READ, .why = WHY_READ, .msg = m, .flags = flags
+	};
 
 	return gort__file_call(f, &c, "gort_recvmsg");
 }
@@ -332,11 +328,9 @@ static ssize_t total_of(const struct iovec *iov, int n)
 
 GORT_API ssize_t gort_writev(gort_file *f, const struct iovec *iov, int n)
 {
-	struct call c = { .try = try_writev,
-			  .side = POLL_WRITE,
-			  .why = WHY_WRITE,
-			  .iov = iov,
-			  .count = n };
+	struct call c = {
+		.try = try_writev, .side = POLL_WRITE, .why = WHY_WRITE, .iov = iov, .count = n
+	};
 	ssize_t result = n < 0 ? -EINVAL : total_of(iov, n);
 
 	if (result >= 0)

@@ -241,8 +241,9 @@ static ssize_t back_off(struct gort_file *f, ssize_t err)
 {
 	int ended;
 
-	f->backoff = f->backoff == 0 ? BACKOFF_LEAST
-		: f->backoff < BACKOFF_MOST / 2 ? 2 * f->backoff : BACKOFF_MOST;
+	f->backoff = f->backoff == 0            ? BACKOFF_LEAST
+		: f->backoff < BACKOFF_MOST / 2 ? 2 * f->backoff
+						: BACKOFF_MOST;
 	ended = gort__poll_pause(&f->poll, POLL_READ, rt_now() + f->backoff, WHY_ACCEPT);
 	return ended < 0 ? ended : err;
 }

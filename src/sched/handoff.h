@@ -65,7 +65,7 @@ void gort__look_done(struct looked *l);
 void gort__look_begin(void);               /* the runtime starts */
 void gort__look_forget(const struct m *m); /* under sched.lock: it leaves all_m */
 /* ---- deadlock.c, on sysmon */
-#define DEADLOCK_LOOKS 4 /* at an idle runtime before it is asked */
+#define DEADLOCK_LOOKS 4    /* at an idle runtime before it is asked */
 uint64_t gort__picks(void); /* under sched.lock */
 int64_t gort__deadlock_look(int64_t now, uint32_t looks);
 

@@ -42,10 +42,10 @@
 
 static struct {
 	struct lock lock;
-	struct os_poll poll;   /* while up */
-	uint32_t count;        /* lock; atomic: slots that were ever used */
-	struct pollee *free;   /* lock */
-	char *chunks[CHUNKS];  /* atomic; lock: never change again */
+	struct os_poll poll;  /* while up */
+	uint32_t count;       /* lock; atomic: slots that were ever used */
+	struct pollee *free;  /* lock */
+	char *chunks[CHUNKS]; /* atomic; lock: never change again */
 } net = { .lock = LOCK_INIT(RANK_POLL) };
 
 uint32_t gort__netpoll_up;
@@ -322,7 +322,7 @@ bool gort__netpoll(struct m *m)
 
 void gort__netpoll_sleep(struct note *note, uint32_t *polls, int64_t until, struct glist *woken)
 {
-	store_seq(polls, 1); /* w1 */
+	store_seq(polls, 1);   /* w1 */
 	if (!note_woken(note)) /* w2 */
 		poll_until(until, woken);
 	store_relaxed(polls, 0);

@@ -290,12 +290,12 @@ static void sleep_lazily(int64_t most, int64_t soonest, bool all_idle, uint32_t 
 	watch = until < soonest ? INT64_MIN : until;
 	until = until < soonest ? soonest : until;
 	store_relaxed(&sched.watch, watch); /* c4 */
-	store_relaxed(&sched.lazy, how); /* b1 */
+	store_relaxed(&sched.lazy, how);    /* b1 */
 	polls = netpoll_up() && !load_relaxed(&sched.net_polled);
 	if (polls)
 		store_relaxed(&sched.net_polled, 1);
 	lock_release(&sched.lock);
-	os_membarrier();                /* b2, c5 */
+	os_membarrier();                     /* b2, c5 */
 	if (may_sleep(watch, all_idle, how)) /* b3, c6 */
 		sleep_kicked(until, polls);
 	store_relaxed(&sched.lazy, LAZY_NO);

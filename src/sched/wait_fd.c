@@ -28,11 +28,11 @@
 
 struct entry {
 	struct pollee poll;
-	struct entry *next;         /* table.lock */
-	int fd;                     /* fixed: the number; poll.fd may be a duplicate */
+	struct entry *next;          /* table.lock */
+	int fd;                      /* fixed: the number; poll.fd may be a duplicate */
 	uint32_t goroutines, guests; /* table.lock: who hold it */
-	bool listed;                /* table.lock */
-	uint32_t armed;             /* poll.lock */
+	bool listed;                 /* table.lock */
+	uint32_t armed;              /* poll.lock */
 };
 
 _Static_assert(sizeof(struct entry) <= POLL_SLOT, "a slot");

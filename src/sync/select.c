@@ -258,7 +258,7 @@ static enum g_why why(const struct m *m, const struct choice *c)
 
 		if (is_chan(k) ? k->chan && k->chan->bubble != id
 			       : k->op == GORT_OP_FD ||
-				  (k->op == GORT_OP_TASK && gort__task_bubble(k->task) != id))
+				    (k->op == GORT_OP_TASK && gort__task_bubble(k->task) != id))
 			return WHY_OUTSIDE;
 	}
 	return WHY_SELECT;
