@@ -16,10 +16,14 @@
 
 #define sched gort__sched
 
-/* Under sched.lock: be the one that waits for events, if nobody is. */
+/* Under sched.lock: be the one that waits for events, if nobody is. Where other Ps run, their Ms look
+ * themselves: else each event would wake this one. */
 static void net_poll_begin(struct m *m)
 {
 	if (!netpoll_up() || load_relaxed(&sched.net_polled))
+		return;
+	if (load_relaxed(&sched.idle_ps) < load_relaxed(&sched.procs) &&
+	    !load_relaxed(&sched.unattended))
 		return;
 	store_relaxed(&sched.net_polled, 1);
 	sched.net_poller = m;

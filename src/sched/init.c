@@ -373,6 +373,7 @@ static void end_runtime(void)
 	store_relaxed(&sched.life, load_relaxed(&sched.life) + 1);
 	sched.poller = sched.net_poller = NULL;
 	store_relaxed(&sched.net_polled, 0);
+	store_relaxed(&sched.unattended, 0);
 	os_preempt_remove();
 	os_faults_remove();
 	os_quit_remove();

@@ -43,6 +43,8 @@
 
 #define STEAL_AGE (20 * GORT_US) /* what a thief must have seen waiting for so long */
 #define SPIN_TIME (30 * GORT_US) /* how long an M looks around before it sleeps */
+#define VAIN_FEW 4u
+#define VAIN_TRY 16u
 #define COARSE (10 * GORT_US)    /* stolen work of this length: take the next without a wait */
 #define GLOBAL_BATCH 128u
 #define EVENTS_MANY 16u
@@ -546,9 +548,18 @@ static struct g *steal_round(struct m *m, bool at_once, struct sight *sight)
 	return NULL;
 }
 
+/* How long it looks around. Where events are what wakes goroutines there is seldom something to be had,
+ * and the time is better spent asleep; now and then it tries all the same. */
+static int64_t spin_time(const struct m *m)
+{
+	bool vain = netpoll_up() && !m->called && m->vain >= VAIN_FEW && m->vain % VAIN_TRY;
+
+	return vain ? 0 : SPIN_TIME;
+}
+
 static struct g *find_elsewhere(struct m *m)
 {
-	int64_t now = os_now(), end = now + SPIN_TIME;
+	int64_t now = os_now(), end = now + spin_time(m);
 	bool greedy = m->stole_at && now - m->stole_at >= COARSE;
 	struct sight sight = { 0 };
 	struct g *g = NULL;
@@ -585,6 +596,7 @@ static struct g *find_elsewhere(struct m *m)
 	if (m->called || m->stole_at)
 		store_relaxed(&sched.quiet, m->stole_at == 0);
 	m->called = false;
+	m->vain = g ? 0 : m->vain + 1;
 	return g;
 }
 

@@ -290,6 +290,7 @@ struct m {
 	bool waits;          /* for a P, to go on with the one G that is bound to it */
 	struct note wake;
 	uint32_t polls; /* atomic: it sleeps in netpoll, or is about to */
+	uint32_t vain;  /* owner: looks around since it has found something */
 	bool one_event; /* owner: that is all it was woken by there last */
 	/* preempt.c, retake.c */
 	uint32_t preempt;       /* atomic: sysmon has sent a signal: PREEMPT_* */
@@ -390,6 +391,7 @@ struct sched {
 	uint64_t retakes;     /* sysmon */
 	uint64_t polls;       /* sleeps of a poller */
 	uint32_t net_looks;   /* atomic: for events, without waiting */
+	uint32_t unattended;  /* atomic, by sysmon: nobody has looked between its last two looks */
 	uint64_t gives; /* Ps given to Ms that wait for one: picks, but no switches of an M's */
 	struct p *idle_p;
 	struct m *idle_m;

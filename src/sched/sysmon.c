@@ -23,7 +23,8 @@
  *                                 BUSY_LEAST at the soonest;
  *                                 every SOON where a second look decides, a signal was sent, or
  *                                 threads have just been found asleep: more will follow
- *    all Ps idle                  every SLICE for a while, then not at all: an idle program uses
+ *    all Ps idle                  every SLICE (NET_LOOK where there are descriptors) for a while, then not
+ *                                 at all: an idle program uses
  *                                 no CPU. The poller (proc.c) waits for timers then
  * Other sleeps of a SLICE or more are lazy. It is announced (lazy, watch), then comes a full fence, then a
  * last look; whoever queues work while a P idles, or sets an earlier timer, or takes an idle P, kicks.
@@ -41,6 +42,7 @@
 #define LOOK_BUSY (100 * GORT_US)
 #define SLICE (10 * GORT_MS)
 #define TIMER_LOOK (1 * GORT_MS)
+#define NET_LOOK (1 * GORT_MS)
 #define TIMER_LATE (5 * GORT_MS) /* nobody comes: there is no M to be had */
 #define BUSY_LOOK (1 * GORT_MS)
 #define BUSY_WORK (900 * GORT_US)
@@ -50,7 +52,7 @@
 #define HOT 40u
 #define QUIET_LOOKS 50 /* looks without anything to see before it gets lazy */
 #define IDLE_COUNTS 2  /* of free stacks with all idle, before it sleeps without end */
-#define BUSY_PICKS 20  /* picks between two looks: switches follow quickly */
+#define BUSY_PICKS 5  /* picks between two looks: switches follow quickly */
 #define TRIM_RUNNING (1 * GORT_SEC)
 #define TRIM_IDLE (250 * GORT_MS)
 #define TRIM_FEW 128u
@@ -200,15 +202,17 @@ static void look_at_stuck(struct look *l, int64_t now)
 	gort__look_away(now, &l->stuck);
 }
 
-static void look_for_events(void)
+/* True: there were some. */
+static bool look_for_events(void)
 {
 	uint32_t looks = load_relaxed(&sched.net_looks);
+	bool nobody = netpoll_up() && looks == sysmon.net_looks &&
+		!load_relaxed(&sched.net_polled);
 
-	if (netpoll_up() && looks == sysmon.net_looks && !load_relaxed(&sched.net_polled)) {
-		gort__netpoll(NULL);
-		looks++;
-	}
-	sysmon.net_looks = looks;
+	if (load_relaxed(&sched.unattended) != nobody)
+		store_relaxed(&sched.unattended, nobody);
+	sysmon.net_looks = looks + nobody;
+	return nobody && gort__netpoll(NULL);
 }
 
 static struct look look(int64_t now)
@@ -216,10 +220,10 @@ static struct look look(int64_t now)
 	uint32_t n = load_acquire(&sched.p_count);
 	struct look l;
 
-	l.running = l.work = l.aged = l.busy = l.due = false;
+	l.running = l.aged = l.busy = l.due = false;
 	sysmon.picks = 0;
 	l.next = OS_FOREVER;
-	look_for_events();
+	l.work = look_for_events();
 	for (uint32_t i = 0; i < n; i++)
 		look_at(load_relaxed(&sched.all_p[i]), now, &l);
 	l.stuck.fresh = l.aged || l.due ||
@@ -331,6 +335,12 @@ static void trim(int64_t now, bool running)
 	sysmon.trim_left = gort__stacks_trim(most, count) + mem_trim(most, count);
 }
 
+/* An M that waited for events may be busy with one for long, and nobody tells. */
+static int64_t lazy_slice(void)
+{
+	return netpoll_up() ? NET_LOOK : SLICE;
+}
+
 /* All Ps run: for how long. A goroutine that a timer is to wake has had no slice yet. */
 static int64_t busy_pause(const struct look *l, int64_t now)
 {
@@ -367,7 +377,7 @@ static void sysmon_main(void *arg)
 			else if (load_relaxed(&sched.idle_ps) == 0)
 				note_sleep(&sysmon.pause, now + busy_pause(&l, now));
 			else if (quiet > QUIET_LOOKS)
-				sleep_lazily(now + SLICE, now + TIMER_LOOK, false, LAZY_SLICE);
+				sleep_lazily(now + lazy_slice(), now + TIMER_LOOK, false, LAZY_SLICE);
 			else
 				note_sleep(&sysmon.pause,
 					   now + (l.busy && !l.aged ? LOOK_BUSY : LOOK));
@@ -378,7 +388,7 @@ static void sysmon_main(void *arg)
 			int64_t until = gort__deadlock_look(now, sysmon.idle_looks++);
 
 			mem_keep(!done); /* nobody trims meanwhile */
-			sleep_lazily(done ? until : now + SLICE,
+			sleep_lazily(done ? until : now + lazy_slice(),
 				     l.due ? now + TIMER_LOOK : INT64_MIN, true,
 				     done ? LAZY_LONG : LAZY_SLICE);
 			mem_keep(true);
