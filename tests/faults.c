@@ -3,8 +3,8 @@
  * threads, blocks of gort's own memory. What can say so gives -ENOMEM or -EAGAIN, what was begun ends,
  * nothing is left, and the next run finds all well. (limits.c has the system's own limits.)
  *
- * The linker sends gort's calls of the functions below through here (-Wl,--wrap, CMakeLists.txt), in
- * all builds, while libc's and a sanitizer's own calls go their way.
+ * This program's copy of gort calls faulty_mmap where gort calls mmap, and so on (CMakeLists.txt), in
+ * all builds, while libc's calls, a sanitizer's and the test's own go their way.
  */
 #include "process.h"
 
@@ -45,24 +45,16 @@ static bool fails(void)
 	return true;
 }
 
-void *__real_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
-void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
-int __real_munmap(void *at, size_t size);
-int __wrap_munmap(void *at, size_t size);
-int __real_mprotect(void *at, size_t size, int prot);
-int __wrap_mprotect(void *at, size_t size, int prot);
-int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
+void *faulty_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
+int faulty_munmap(void *at, size_t size);
+int faulty_mprotect(void *at, size_t size, int prot);
+int faulty_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
 			  void *arg);
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
-			  void *arg);
-int __real_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
-int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
-int __real_pthread_key_create(pthread_key_t *key, void (*end)(void *));
-int __wrap_pthread_key_create(pthread_key_t *key, void (*end)(void *));
-int __real_pthread_setspecific(pthread_key_t key, const void *value);
-int __wrap_pthread_setspecific(pthread_key_t key, const void *value);
+int faulty_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+int faulty_pthread_key_create(pthread_key_t *key, void (*end)(void *));
+int faulty_pthread_setspecific(pthread_key_t key, const void *value);
 
-void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
+void *faulty_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
 {
 	void *p;
 
@@ -70,45 +62,45 @@ void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offs
 		errno = ENOMEM;
 		return MAP_FAILED;
 	}
-	p = __real_mmap(at, size, prot, flags, fd, offset);
+	p = mmap(at, size, prot, flags, fd, offset);
 	if (p != MAP_FAILED)
 		atomic_fetch_add(&x.bytes, (long)size);
 	return p;
 }
 
-int __wrap_munmap(void *at, size_t size)
+int faulty_munmap(void *at, size_t size)
 {
 	atomic_fetch_sub(&x.bytes, (long)size);
-	return __real_munmap(at, size);
+	return munmap(at, size);
 }
 
-int __wrap_mprotect(void *at, size_t size, int prot)
+int faulty_mprotect(void *at, size_t size, int prot)
 {
 	if (!fails())
-		return __real_mprotect(at, size, prot);
+		return mprotect(at, size, prot);
 	errno = ENOMEM;
 	return -1;
 }
 
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
+int faulty_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
 			  void *arg)
 {
-	return fails() ? EAGAIN : __real_pthread_create(thread, attr, fn, arg);
+	return fails() ? EAGAIN : pthread_create(thread, attr, fn, arg);
 }
 
-int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+int faulty_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
 {
-	return fails() ? ENOMEM : __real_pthread_atfork(prepare, parent, child);
+	return fails() ? ENOMEM : pthread_atfork(prepare, parent, child);
 }
 
-int __wrap_pthread_key_create(pthread_key_t *key, void (*end)(void *))
+int faulty_pthread_key_create(pthread_key_t *key, void (*end)(void *))
 {
-	return fails() ? EAGAIN : __real_pthread_key_create(key, end);
+	return fails() ? EAGAIN : pthread_key_create(key, end);
 }
 
-int __wrap_pthread_setspecific(pthread_key_t key, const void *value)
+int faulty_pthread_setspecific(pthread_key_t key, const void *value)
 {
-	return fails() ? ENOMEM : __real_pthread_setspecific(key, value);
+	return fails() ? ENOMEM : pthread_setspecific(key, value);
 }
 
 static void arm(enum fault fault, int n)
@@ -619,7 +611,7 @@ static int key_on_a_thread(const struct scenario *s)
 	int result = 0;
 
 	(void)s;
-	CHECK_EQ(__real_pthread_create(&thread, NULL, use_key, &result), 0);
+	CHECK_EQ(pthread_create(&thread, NULL, use_key, &result), 0);
 	CHECK_EQ(pthread_join(thread, NULL), 0);
 	return result;
 }
