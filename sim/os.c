@@ -215,6 +215,10 @@ void os_signals_set(const sigset_t *mask)
 	(void)mask;
 }
 
+void os_signals_block(void)
+{
+}
+
 int os_altstack_enter(struct os_altstack *a)
 {
 	a->size = 4096;

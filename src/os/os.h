@@ -81,6 +81,7 @@ void os_guard_forget(enum os_guard kind, unsigned n); /* n of them were unmapped
  * of preemption. */
 void os_signals_get(sigset_t *mask);
 void os_signals_set(const sigset_t *mask);
+void os_signals_block(void); /* all of them, for good: the thread ends */
 
 /* An alternate signal stack for the calling thread; the one it had is kept in *old (opaque) and
  * put back by os_altstack_leave. -ENOMEM. */

@@ -192,6 +192,7 @@ static void m_main(void *arg)
 	if (m->called)
 		start_called(m);
 	gort__m_run(m);
+	os_signals_block(); /* the stack for them goes; Valgrind would use it even then */
 	if (m->has_altstack)
 		os_altstack_leave(&m->altstack);
 	gort__m_retire(m);

@@ -44,6 +44,14 @@ void os_signals_set(const sigset_t *mask)
 	pthread_sigmask(SIG_SETMASK, mask, NULL);
 }
 
+void os_signals_block(void)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+}
+
 int os_altstack_enter(struct os_altstack *a)
 {
 	size_t page = os_page_size(), size = 2 * getauxval(AT_MINSIGSTKSZ) + (16 << 10);
