@@ -495,7 +495,8 @@ static int run_main(struct m *m, size_t stack_size)
 	blocked = os_preempt_unblock();
 	gort__m_run(m);
 	os_preempt_block(blocked);
-	os_altstack_leave(&m->altstack);
+	if (!fiber_altstack_lasts || !(m->altstack.before.ss_flags & SS_DISABLE))
+		os_altstack_leave(&m->altstack);
 	return 0;
 }
 

@@ -21,6 +21,9 @@
 /* Stacks may be left in signal handlers. */
 enum { fiber_is_plain = false };
 
+/* Signals may be sent to an alternate stack that was taken away. */
+enum { fiber_altstack_lasts = false };
+
 struct fiber {
 	const void *low;
 	size_t size;

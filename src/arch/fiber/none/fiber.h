@@ -16,6 +16,9 @@
 /* Stacks may be left in signal handlers. */
 enum { fiber_is_plain = true };
 
+/* Signals may be sent to an alternate stack that was taken away. */
+enum { fiber_altstack_lasts = false };
+
 struct fiber {
 	char none[0];
 };

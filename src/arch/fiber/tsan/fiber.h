@@ -26,6 +26,9 @@
 /* Stacks may be left in signal handlers. */
 enum { fiber_is_plain = false };
 
+/* Signals may be sent to an alternate stack that was taken away. */
+enum { fiber_altstack_lasts = false };
+
 struct fiber {
 	void *fiber;
 	unsigned lives; /* contexts that have had it */

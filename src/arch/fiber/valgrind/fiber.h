@@ -25,6 +25,9 @@
 /* Stacks may be left in signal handlers. */
 enum { fiber_is_plain = false };
 
+/* Signals may be sent to an alternate stack that was taken away. */
+enum { fiber_altstack_lasts = true };
+
 struct fiber {
 	char *low;
 	size_t size;
