@@ -52,7 +52,7 @@
 #define HOT 40u
 #define QUIET_LOOKS 50 /* looks without anything to see before it gets lazy */
 #define IDLE_COUNTS 2  /* of free stacks with all idle, before it sleeps without end */
-#define BUSY_PICKS 5  /* picks between two looks: switches follow quickly */
+#define BUSY_PICKS 20  /* picks between two looks: switches follow quickly */
 #define TRIM_RUNNING (1 * GORT_SEC)
 #define TRIM_IDLE (250 * GORT_MS)
 #define TRIM_FEW 128u
@@ -202,8 +202,8 @@ static void look_at_stuck(struct look *l, int64_t now)
 	gort__look_away(now, &l->stuck);
 }
 
-/* True: there were some. */
-static bool look_for_events(void)
+/* l->work: there were some. l->busy: an M has looked itself. */
+static void look_for_events(struct look *l)
 {
 	uint32_t looks = load_relaxed(&sched.net_looks);
 	bool nobody = netpoll_up() && looks == sysmon.net_looks &&
@@ -211,8 +211,9 @@ static bool look_for_events(void)
 
 	if (load_relaxed(&sched.unattended) != nobody)
 		store_relaxed(&sched.unattended, nobody);
+	l->busy = looks != sysmon.net_looks;
+	l->work = nobody && gort__netpoll(NULL);
 	sysmon.net_looks = looks + nobody;
-	return nobody && gort__netpoll(NULL);
 }
 
 static struct look look(int64_t now)
@@ -220,10 +221,10 @@ static struct look look(int64_t now)
 	uint32_t n = load_acquire(&sched.p_count);
 	struct look l;
 
-	l.running = l.aged = l.busy = l.due = false;
+	l.running = l.aged = l.due = false;
 	sysmon.picks = 0;
 	l.next = OS_FOREVER;
-	l.work = look_for_events();
+	look_for_events(&l);
 	for (uint32_t i = 0; i < n; i++)
 		look_at(load_relaxed(&sched.all_p[i]), now, &l);
 	l.stuck.fresh = l.aged || l.due ||
