@@ -45,7 +45,7 @@
 #define SPIN_TIME (30 * GORT_US) /* how long an M looks around before it sleeps */
 #define VAIN_FEW 4u
 #define VAIN_TRY 16u
-#define COARSE (10 * GORT_US)    /* stolen work of this length: take the next without a wait */
+#define COARSE (10 * GORT_US) /* stolen work of this length: take the next without a wait */
 #define GLOBAL_BATCH 128u
 #define EVENTS_MANY 16u
 

@@ -206,8 +206,7 @@ static void look_at_stuck(struct look *l, int64_t now)
 static void look_for_events(struct look *l)
 {
 	uint32_t looks = load_relaxed(&sched.net_looks);
-	bool nobody = netpoll_up() && looks == sysmon.net_looks &&
-		!load_relaxed(&sched.net_polled);
+	bool nobody = netpoll_up() && looks == sysmon.net_looks && !load_relaxed(&sched.net_polled);
 
 	if (load_relaxed(&sched.unattended) != nobody)
 		store_relaxed(&sched.unattended, nobody);
@@ -378,7 +377,8 @@ static void sysmon_main(void *arg)
 			else if (load_relaxed(&sched.idle_ps) == 0)
 				note_sleep(&sysmon.pause, now + busy_pause(&l, now));
 			else if (quiet > QUIET_LOOKS)
-				sleep_lazily(now + lazy_slice(), now + TIMER_LOOK, false, LAZY_SLICE);
+				sleep_lazily(now + lazy_slice(), now + TIMER_LOOK, false,
+					     LAZY_SLICE);
 			else
 				note_sleep(&sysmon.pause,
 					   now + (l.busy && !l.aged ? LOOK_BUSY : LOOK));
