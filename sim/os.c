@@ -579,12 +579,6 @@ void os_fd_close(int fd)
 	(void)fd;
 }
 
-int os_fd_duplicate(int fd)
-{
-	(void)fd;
-	return -EBADF;
-}
-
 /* io/file.c is not there, either. */
 struct waiter;
 void gort__file_forsake(struct waiter *w);

@@ -4,6 +4,7 @@
 #include "harness.h"
 
 #include <dirent.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -158,6 +159,49 @@ TEST(process_with_10000_parked_goroutines_does_not_wake)
 	EVENTUALLY(gort_count() == 2);
 	CHECK_EQ(atomic_load(&p.passed), 10000);
 	gort_chan_release(p.gate);
+	gort_chan_release(p.done);
+}
+
+/* ---- those that wait for descriptors */
+static void read_to_the_end(void *file)
+{
+	char byte;
+
+	CHECK_EQ(gort_read(file, &byte, 1), 0);
+}
+
+static void wait_for_end(void *fd)
+{
+	CHECK_EQ(gort_wait_fd(*(int *)fd, POLLIN, gort_in(3600 * GORT_SEC)), POLLHUP);
+}
+
+// variants: maxprocs
+// isolate
+// not: tsan asan valgrind qemu
+TEST(process_with_1000_blocked_readers_does_not_wake)
+{
+	struct parked p = { .done = gort_chan_make(0, 0) };
+	gort_file *r[100], *w[100];
+	struct guest *g;
+	int fd[2];
+
+	CHECK_EQ(pipe(fd), 0);
+	for (int i = 0; i < 100; i++) {
+		CHECK_EQ(gort_pipe(&r[i], &w[i]), 0);
+		for (int k = 0; k < 10; k++)
+			CHECK_EQ(gort_go(read_to_the_end, r[i]), 0);
+		CHECK_EQ(gort_go(wait_for_end, &fd[0]), 0);
+	}
+	g = guest_start(check_parked, &p);
+	CHECK_EQ(gort_chan_recv(p.done, NULL), 0);
+	guest_join(g);
+	for (int i = 0; i < 100; i++)
+		CHECK_EQ(gort_close(w[i]), 0);
+	close(fd[1]);
+	EVENTUALLY(gort_count() == 1);
+	for (int i = 0; i < 100; i++)
+		CHECK_EQ(gort_close(r[i]), 0);
+	close(fd[0]);
 	gort_chan_release(p.done);
 }
 

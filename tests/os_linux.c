@@ -645,3 +645,44 @@ TEST_PLAIN(random_differs)
 
 	CHECK(a != b && a != 0 && b != 0);
 }
+
+/* ---- descriptors ------------------------------------------------------------------------------ */
+
+TEST_PLAIN(poll_tells_of_events_once)
+{
+	struct os_poll_event e[4];
+	struct os_poll p;
+	int fds[2];
+
+	CHECK_EQ(pipe(fds), 0);
+	CHECK_EQ(os_poll_open(&p), 0);
+	CHECK_EQ(os_poll_add(&p, fds[0], OS_POLL_IN | OS_POLL_EDGE, 42), 0);
+	CHECK_EQ(os_poll_add(&p, fds[0], OS_POLL_IN, 42), -EEXIST);
+	CHECK_EQ(os_poll_change(&p, fds[1], OS_POLL_OUT, 42), -ENOENT);
+	CHECK_EQ(os_poll_wait(&p, e, 4, OS_POLL_NOW), 0);
+	CHECK_EQ(os_poll_wait(&p, e, 4, os_now() + 1000000), 0);
+	CHECK_EQ(write(fds[1], "x", 1), 1);
+	CHECK_EQ(os_poll_wait(&p, e, 4, OS_FOREVER), 1);
+	CHECK_EQ(e[0].data, 42);
+	CHECK_EQ(e[0].events, OS_POLL_IN);
+	CHECK_EQ(os_poll_wait(&p, e, 4, OS_POLL_NOW), 0);
+	CHECK_EQ(os_poll_remove(&p, fds[0]), 0);
+	os_poll_close(&p);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* Who only has a look does not take the bell from the one who waits. */
+TEST_PLAIN(poll_bell_is_for_who_waits)
+{
+	struct os_poll_event e[4];
+	struct os_poll p;
+
+	CHECK_EQ(os_poll_open(&p), 0);
+	os_poll_ring(&p);
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(os_poll_wait(&p, e, 4, OS_POLL_NOW), 0);
+	CHECK_EQ(os_poll_wait(&p, e, 4, OS_FOREVER), 0);
+	CHECK_EQ(os_poll_wait(&p, e, 4, os_now() + 1000000), 0); /* it was heard */
+	os_poll_close(&p);
+}

@@ -17,7 +17,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -40,35 +39,52 @@ struct copy {
 
 /* ---- how ------------------------------------------------------------------------------------- */
 
+/* S_IFREG, S_IFIFO, S_IFSOCK of a stream; 0: the kernel is of no help. */
 static mode_t mode_of(const struct gort_file *f)
-{
-	struct stat st;
-
-	return fstat(f->poll.fd, &st) == 0 ? st.st_mode & S_IFMT : 0;
-}
-
-static bool may_splice(const struct gort_file *f, mode_t mode)
 {
 	int type = 0;
 	socklen_t size = sizeof type;
+	struct stat st;
 
-	if (mode != S_IFSOCK)
-		return mode == S_IFIFO || mode == S_IFREG;
-	return getsockopt(f->poll.fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
-		type == SOCK_STREAM;
+	if (f->kind == FILE_SHARED || fstat(f->poll.fd, &st) < 0)
+		return 0;
+	if (S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode))
+		return st.st_mode & S_IFMT;
+	if (S_ISSOCK(st.st_mode) &&
+	    getsockopt(f->poll.fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM)
+		return S_IFSOCK;
+	return 0;
 }
 
-/* Two files may be the two ends of one thing, or the same: the kernel judges. */
-static enum way way_for(const struct gort_file *to, const struct gort_file *from)
+/* The kernel does not append. */
+static bool appends(const struct gort_file *f)
 {
-	mode_t to_mode = mode_of(to), from_mode = mode_of(from);
+	int flags = fcntl(f->poll.fd, F_GETFL);
 
-	if (to->kind == FILE_SHARED || from->kind == FILE_SHARED || !may_splice(to, to_mode) ||
-	    !may_splice(from, from_mode))
-		return BY_BUFFER;
-	if (from_mode != S_IFREG)
-		return BY_PIPE;
-	return to_mode == S_IFREG ? BY_RANGE : BY_SENDFILE;
+	return flags >= 0 && flags & O_APPEND;
+}
+
+/* 0, or why nothing is to be done. Two files may be the two ends of one thing, or the same: the kernel
+ * judges. */
+static int choose_way(struct copy *c)
+{
+	int err = gort__file_use(c->to, "gort_copy");
+	mode_t to, from = 0;
+
+	if (err < 0)
+		return err;
+	to = appends(c->to) ? 0 : mode_of(c->to);
+	gort__file_unuse(c->to);
+	err = gort__file_use(c->from, "gort_copy");
+	if (err < 0)
+		return err;
+	from = mode_of(c->from);
+	gort__file_unuse(c->from);
+	c->way = !to || !from     ? BY_BUFFER
+		: from != S_IFREG ? BY_PIPE
+		: to == S_IFREG   ? BY_RANGE
+				  : BY_SENDFILE;
+	return gort__file_may_begin();
 }
 
 /* The kernel does not do this with these files: nothing has moved. */
@@ -90,39 +106,49 @@ static void count(struct copy *c, ssize_t n)
 		c->left -= n;
 }
 
-/* ---- from a regular file --------------------------------------------------------------------- */
-
-/* In call: buf is the copy. */
-static ssize_t try_range(struct gort_file *to, struct call *call)
+/* The goroutine is through with it, or will never run again. In gort. */
+static void drop(void *copy)
 {
-	const struct copy *c = call->buf;
-	ssize_t n;
+	struct copy *c = copy;
 
-	do
-		n = copy_file_range(c->from->poll.fd, NULL, to->poll.fd, NULL, call->n, 0);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
+	if (c->pipe[0] >= 0) {
+		os_fd_close(c->pipe[0]);
+		os_fd_close(c->pipe[1]);
+	}
+	if (c->buffer)
+		mem_free(NULL, c->buffer, BUFFER);
 }
 
-static ssize_t try_sendfile(struct gort_file *to, struct call *call)
+/* ---- from a regular file --------------------------------------------------------------------- */
+
+/* In call: buf is the copy. Has to's turn, in user code. */
+static ssize_t try_inside(struct gort_file *to, struct call *call)
 {
 	const struct copy *c = call->buf;
-	ssize_t n;
+	ssize_t n = gort__file_use(c->from, "gort_copy");
+	int out = to->poll.fd, in = c->from->poll.fd;
 
+	if (n < 0)
+		return n;
 	do
-		n = sendfile(to->poll.fd, c->from->poll.fd, NULL, call->n);
+		n = c->way == BY_RANGE ? copy_file_range(in, NULL, out, NULL, call->n, 0)
+				       : sendfile(out, in, NULL, call->n);
 	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
+	n = n < 0 ? -errno : n;
+	gort__file_unuse(c->from);
+	return n;
 }
 
 /* What was written; 0: the end. */
 static ssize_t step_inside(struct copy *c)
 {
-	struct call call = { .try = c->way == BY_RANGE ? try_range : try_sendfile,
+	struct call call = { .try = try_inside,
 			     .side = POLL_WRITE,
 			     .why = WHY_WRITE,
 			     .outside = true,
 			     .sigpipe = true,
+			     .drop = drop,
+			     .of = c,
 			     .buf = c,
 			     .n = next_step(c, STEP) };
 	ssize_t n = gort__file_call(c->to, &call, "gort_copy");
@@ -161,17 +187,30 @@ static ssize_t try_drain(struct gort_file *to, struct call *call)
 
 static ssize_t write_buffer(struct copy *c, size_t n)
 {
-	ssize_t put = gort_write(c->to, c->buffer, n);
+	size_t put;
+	struct call call = gort__call_to_write(c->buffer, n);
+	ssize_t err;
 
-	if (put > 0)
-		count(c, put);
-	return put;
+	call.drop = drop;
+	call.of = c;
+	err = gort__write_counted(c->to, &call, &put);
+
+	count(c, (ssize_t)put);
+	return err;
 }
 
 static int make_buffer(struct copy *c)
 {
-	if (!c->buffer)
-		c->buffer = malloc(BUFFER);
+	struct m *m;
+
+	if (c->buffer)
+		return 0;
+	m = rt_enter_midway();
+	if (m_stops(m))
+		drop(c);
+	else
+		c->buffer = mem_alloc(cache_of(m), BUFFER);
+	rt_leave_midway(m);
 	return c->buffer ? 0 : -ENOMEM;
 }
 
@@ -193,9 +232,13 @@ static ssize_t drain_by_buffer(struct copy *c, size_t n)
 
 static ssize_t drain(struct copy *c, size_t n)
 {
-	struct call call = {
-		.try = try_drain, .side = POLL_WRITE, .why = WHY_WRITE, .sigpipe = true, .buf = c
-	};
+	struct call call = { .try = try_drain,
+			     .side = POLL_WRITE,
+			     .why = WHY_WRITE,
+			     .sigpipe = true,
+			     .drop = drop,
+			     .of = c,
+			     .buf = c };
 	ssize_t put = 1;
 
 	for (; n > 0; n -= (size_t)put) {
@@ -215,6 +258,8 @@ static ssize_t step_by_pipe(struct copy *c)
 	struct call call = { .try = try_fill,
 			     .side = POLL_READ,
 			     .why = WHY_READ,
+			     .drop = drop,
+			     .of = c,
 			     .buf = c,
 			     .n = next_step(c, PIPE_SIZE) };
 	ssize_t got = gort__file_call(c->from, &call, "gort_copy");
@@ -227,9 +272,14 @@ static ssize_t step_by_pipe(struct copy *c)
 static ssize_t step_by_buffer(struct copy *c)
 {
 	ssize_t got = make_buffer(c);
+	struct call call;
 
-	if (got == 0)
-		got = gort_read(c->from, c->buffer, next_step(c, BUFFER));
+	if (got < 0)
+		return got;
+	call = gort__call_to_read(c->buffer, next_step(c, BUFFER));
+	call.drop = drop;
+	call.of = c;
+	got = gort__file_call(c->from, &call, "gort_copy");
 	return got > 0 ? write_buffer(c, (size_t)got) : got;
 }
 
@@ -279,23 +329,16 @@ static void make_pipe(struct copy *c)
 GORT_API int gort_copy(gort_file *to, gort_file *from, int64_t limit, int64_t *done)
 {
 	struct copy c = { .to = to, .from = from, .left = limit, .pipe = { -1, -1 } };
-	ssize_t err = gort__file_use(to, "gort_copy");
+	ssize_t err = choose_way(&c);
+	struct m *m;
 
 	if (err == 0) {
-		err = gort__file_use(from, "gort_copy");
-		if (err == 0) {
-			c.way = way_for(to, from);
-			make_pipe(&c);
-			err = copy(&c);
-			gort__file_unuse(from);
-		}
-		gort__file_unuse(to);
+		make_pipe(&c);
+		err = copy(&c);
 	}
-	if (c.pipe[0] >= 0) {
-		close(c.pipe[0]);
-		close(c.pipe[1]);
-	}
-	free(c.buffer);
+	m = rt_enter_midway();
+	drop(&c);
+	rt_leave_midway(m);
 	if (done)
 		*done = c.done;
 	return (int)err;

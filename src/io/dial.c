@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #define FALLBACK_DELAY (300 * GORT_MS) /* Go's; the RFC recommends 250 */
+#define FEW 8
 #define SHARE_LEAST (2 * GORT_SEC)
 
 /* Addresses that are tried one after the other. */
@@ -166,20 +167,35 @@ static size_t part(gort_addr *a, size_t n)
 	return front;
 }
 
+/* Those of a: on the caller's stack, if they are few, so that nothing is left of them should it never
+ * run again. */
+static void keep_few(struct addresses *a, gort_addr few[FEW])
+{
+	if (a->count > FEW)
+		return;
+	for (size_t i = 0; i < a->count; i++)
+		few[i] = a->addr[i];
+	free(a->addr);
+	a->addr = few;
+}
+
 GORT_API int gort_dial(gort_file **out, const char *network, const char *address)
 {
 	struct addresses a;
+	gort_addr few[FEW];
 	struct row first, second;
 	int err = gort__addresses(network, address, false, &a);
 
 	if (err < 0)
 		return err;
+	keep_few(&a, few);
 	first = (struct row){ a.addr, part(a.addr, a.count), a.type, own_deadline() };
 	second = first;
 	second.addr += first.count;
 	second.count = a.count - first.count;
 	err = second.count ? dial_both(out, &first, &second) : dial_row(out, &first);
-	free(a.addr);
+	if (a.addr != few)
+		free(a.addr);
 	return err;
 }
 

@@ -46,7 +46,9 @@
 #define USES UINT64_C(0xffffff00)
 #define HOLDER (UINT64_C(1) << 32)
 
-#define AT_GATE 2 /* in a waiter's since, beside the side */
+/* A waiter's since: its call, and in the bits below the side, and whether it is at the gate. */
+#define SIDE 1
+#define AT_GATE 2
 
 /* ---- uses and turns -------------------------------------------------------------------------- */
 
@@ -73,7 +75,7 @@ static inline bool leave(struct gort_file *f, uint64_t turn)
 }
 
 /* Rule 2. */
-static void pass_turn(struct gort_file *f, int side)
+static void pass_turn(struct m *m, struct gort_file *f, int side)
 {
 	struct waitq *gate = &f->poll.side[side].gate;
 	struct glist woken = { 0 };
@@ -86,35 +88,65 @@ static void pass_turn(struct gort_file *f, int side)
 	if (w)
 		waiter_end(w, GATE_PASSED, &woken);
 	lock_release(&f->poll.lock);
-	gort__ready_list(m_self(), &woken);
+	gort__ready_list(m, &woken);
 }
 
-/* After the descriptor was closed, the last use ends. */
-static void finish(struct gort_file *f)
+/* As rt_leave_here; who may only finish does that, and stops when it comes again. */
+static void leave_gort(struct m *m)
 {
-	if (sub_acq_rel(&f->state, USE) - USE == CLOSED)
+	if (likely(!m_stops(m))) {
+		rt_leave_here(m);
+		return;
+	}
+	gort__guest_leave();
+	store_release(&m_self()->in_rt, 0);
+}
+
+/* From gort to user code and back, with a use. Who is there when the runtime ends has to give the use
+ * back: so it is not preempted there, and comes back as one who may only finish (rt_enter_midway). */
+static void step_out(struct m *m)
+{
+	if (m_self())
+		m_self()->g->preempt_off++;
+	leave_gort(m);
+}
+
+static struct m *step_in(void)
+{
+	struct m *m = rt_enter_midway();
+
+	if (m_self())
+		m_self()->g->preempt_off--;
+	return m;
+}
+
+/* After the descriptor was closed, the last use ends, and the turn that it has. */
+static void finish(struct gort_file *f, uint64_t turn)
+{
+	if (sub_acq_rel(&f->state, USE + turn) - (USE + turn) == CLOSED)
 		gort__poll_free(&f->poll);
 }
 
-/* In gort, on m; out of it on return. side < 0: no turn. */
+/* In gort, on m (NULL also: midway); out of it on return. side < 0: no turn. */
 static noinline void leave_slowly(struct m *m, struct gort_file *f, int side)
 {
 	int fd = f->poll.fd;
 
 	if (side >= 0 && load_relaxed(&f->state) & CROWD(side)) {
-		pass_turn(f, side);
+		pass_turn(m, f, side);
 		side = -1;
 	}
 	if (leave(f, bit_of_turn(side))) {
-		rt_leave_here(m);
+		leave_gort(m);
 		return;
 	}
+	(void)load_acquire(&f->state); /* all other uses have ended: meets leave */
 	gort__poll_forget(&f->poll);
-	rt_leave_here(m);
+	step_out(m);
 	close(fd);
-	m = rt_enter_midway();
-	finish(f);
-	rt_leave_midway(m);
+	m = step_in();
+	finish(f, bit_of_turn(side));
+	leave_gort(m);
 }
 
 static int begin_use(struct gort_file *f)
@@ -141,35 +173,54 @@ static int take_turn(struct gort_file *f, int side)
 	return s & TURN(side) ? -EAGAIN : 0;
 }
 
-static int wait_for_turn(struct gort_file *f, int side, enum g_why why)
+int64_t gort__file_waits(const struct call *c)
 {
-	struct pollside *s = &f->poll.side[side];
-	struct waiter w = { .elem = f, .since = side | AT_GATE };
+	return (int64_t)(uintptr_t)c | c->side;
+}
+
+static int wait_for_turn(struct gort_file *f, const struct call *c)
+{
+	struct pollside *s = &f->poll.side[c->side];
+	struct waiter w = { .elem = f, .since = gort__file_waits(c) | AT_GATE };
 	int64_t deadline;
 	int err;
 
 	do {
 		lock_acquire(&f->poll.lock);
 		deadline = load_relaxed(&s->deadline);
-		err = take_turn(f, side);
+		err = take_turn(f, c->side);
 		if (err == -EAGAIN)
-			err = gort__wait(&w, &s->gate, &f->poll.lock, deadline, why, WAIT_BACK);
+			err = gort__wait(&w, &s->gate, &f->poll.lock, deadline, c->why, WAIT_BACK);
 		else
 			lock_release(&f->poll.lock);
 	} while (err == GATE_LOOK_AGAIN);
 	return err;
 }
 
-static noinline int begin_slowly(struct gort_file *f, int side, enum g_why why)
+/* Out of gort if it fails. m: as rt_enter gave it. */
+static noinline int begin_slowly(struct m *m, struct gort_file *f, const struct call *c)
 {
 	int err = begin_use(f);
 
-	if (err < 0)
+	if (err < 0) {
+		rt_leave_here(m);
 		return err;
-	err = wait_for_turn(f, side, why);
+	}
+	err = wait_for_turn(f, c);
 	if (err < 0)
 		leave_slowly(m_self(), f, -1);
 	return err;
+}
+
+static noinline struct m *enter_or_drop(const struct call *c)
+{
+	struct m *m = rt_enter_midway();
+
+	if (m_stops(m)) {
+		c->drop(c->of);
+		rt_leave_midway(m); /* does not come back */
+	}
+	return m;
 }
 
 int gort__file_begin(struct gort_file *f, struct call *c, const char *name)
@@ -180,16 +231,17 @@ int gort__file_begin(struct gort_file *f, struct call *c, const char *name)
 
 	if (unlikely(!f))
 		gort__misuse(name, "no file");
-	m = rt_enter();
+	m = likely(!c->drop) ? rt_enter() : enter_or_drop(c);
 	err = likely(gort__running()) ? gort__wait_over(m) : -ESRCH;
+	if (unlikely(err < 0)) {
+		rt_leave_here(m);
+		return err;
+	}
 	s = load_relaxed(&f->state);
-	if (likely(err == 0) &&
-	    (unlikely(s & (CLOSED | TURN(c->side))) ||
-	     unlikely(!cas_acquire(&f->state, &s, (s | TURN(c->side)) + USE))))
-		err = begin_slowly(f, c->side, c->why);
-	if (unlikely(err < 0))
-		rt_leave(m);
-	return err;
+	if (unlikely(s & (CLOSED | TURN(c->side))) ||
+	    unlikely(!cas_acquire(&f->state, &s, (s | TURN(c->side)) + USE)))
+		return begin_slowly(m, f, c);
+	return 0;
 }
 
 ssize_t gort__file_end(struct gort_file *f, int side, ssize_t result)
@@ -219,11 +271,18 @@ static inline ssize_t try_quietly(struct gort_file *f, struct call *c)
 /* As user code: it may sleep. */
 static noinline ssize_t try_outside(struct gort_file *f, struct call *c)
 {
+	struct m *m = m_self();
 	ssize_t result;
 
-	rt_leave_here(m_self());
+	step_out(m);
 	result = try_quietly(f, c);
-	rt_enter();
+	m = step_in();
+	if (m_stops(m)) {
+		if (c->drop)
+			c->drop(c->of);
+		leave_slowly(m, f, c->side);
+		rt_enter(); /* does not come back */
+	}
 	return result;
 }
 
@@ -232,15 +291,15 @@ static int wait_until_ready(struct gort_file *f, struct call *c)
 	int err = gort__poll_register(&f->poll);
 
 	if (err == 0)
-		err = gort__poll_wait(&f->poll, c->side, c->why);
+		err = gort__poll_wait(&f->poll, c->side, gort__file_waits(c), c->why);
 	return err == -EPERM ? -EAGAIN : err; /* always ready, and yet it said so */
 }
 
 /* It would wait, as the one before has found. */
 static inline bool is_dry(struct gort_file *f, const struct call *c)
 {
-	return f->dry && c->side == POLL_READ && !load_relaxed(&f->poll.side[POLL_READ].ready) &&
-		!load_relaxed(&f->poll.hung);
+	return c->side == POLL_READ && c->n && f->dry &&
+		!load_relaxed(&f->poll.side[POLL_READ].ready) && !load_relaxed(&f->poll.hung);
 }
 
 ssize_t gort__file_perform(struct gort_file *f, struct call *c)
@@ -281,38 +340,61 @@ int gort__file_use(struct gort_file *f, const char *name)
 
 	if (unlikely(!f))
 		gort__misuse(name, "no file");
-	m = rt_enter();
+	m = rt_enter_midway(); /* it may be inside another call */
 	err = begin_use(f);
-	rt_leave_here(m);
+	if (err == 0)
+		step_out(m);
+	else
+		leave_gort(m);
 	return err;
 }
 
 void gort__file_unuse(struct gort_file *f)
 {
-	struct m *m = rt_enter();
+	struct m *m = step_in();
 
 	if (leave(f, 0))
-		rt_leave_here(m);
+		leave_gort(m);
 	else
 		leave_slowly(m, f, -1);
+}
+
+int gort__file_may_begin(void)
+{
+	struct m *m = rt_enter();
+	int err = gort__running() ? gort__wait_over(m) : -ESRCH;
+
+	rt_leave_here(m);
+	return err;
 }
 
 /* No M and no guest is inside: guests alone wait at gates. */
 void gort__file_forsake(struct waiter *w)
 {
+	const struct call *c = (const struct call *)(uintptr_t)(w->since & ~(SIDE | AT_GATE));
 	struct gort_file *f = w->elem;
-	int side = w->since & 1;
+	int side = w->since & SIDE;
 
+	if (c->drop)
+		c->drop(c->of);
 	if (w->since & AT_GATE && w->status != GATE_PASSED)
 		side = -1; /* it had no turn */
 	if (side >= 0 && load_relaxed(&f->state) & CROWD(side)) {
-		pass_turn(f, side);
+		pass_turn(NULL, f, side);
 		side = -1;
 	}
 	if (leave(f, bit_of_turn(side)))
 		return;
 	os_fd_close(f->poll.fd);
-	finish(f);
+	finish(f, bit_of_turn(side));
+}
+
+/* Its only holder is gone, in a call. */
+void gort__file_abandon(void *file)
+{
+	struct gort_file *f = file;
+
+	add_relaxed(&f->state, CLOSED - HOLDER);
 }
 
 /* ---- making and closing ---------------------------------------------------------------------- */
@@ -448,10 +530,8 @@ GORT_API int gort_file_from_fd(gort_file **out, int fd)
 
 GORT_API int gort_open(gort_file **out, const char *path, int flags, mode_t mode)
 {
-	struct m *m = rt_enter();
-	int err = gort__running() ? gort__wait_over(m) : -ESRCH, fd;
+	int err = gort__file_may_begin(), fd;
 
-	rt_leave_here(m);
 	if (err < 0)
 		return err;
 	do

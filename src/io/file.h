@@ -44,6 +44,8 @@ struct call {
 	int count;
 	const struct iovec *iov;
 	struct msghdr *msg;
+	void (*drop)(void *of); /* if given: the call's goroutine never runs again */
+	void *of;
 };
 
 /* Takes fd over. -ENOMEM: it has not. */
@@ -66,8 +68,19 @@ struct quiet {
 void gort__quiet_begin(struct quiet *q);
 void gort__quiet_end(struct quiet *q, bool broken);
 
+int64_t gort__file_waits(const struct call *c); /* what, for gort__poll_pause */
+void gort__file_abandon(void *file);            /* for drop: nobody else knows it */
+
+/* From user code, for calls without a turn: 0, or why nothing is to be done. */
+int gort__file_may_begin(void);
+
+/* rw.c: what gort_read and gort_write do; *put is what went, after an error, too. */
+struct call gort__call_to_read(void *buf, size_t n);
+struct call gort__call_to_write(const void *buf, size_t n);
+ssize_t gort__write_counted(struct gort_file *f, struct call *c, size_t *put);
+
 /* A use of f without a turn: its descriptor stays open until the end of it. -EBADF. */
-int gort__file_use(struct gort_file *f, const char *name);
+int gort__file_use(struct gort_file *f, const char *name); /* not preempted until unuse */
 void gort__file_unuse(struct gort_file *f);
 
 #endif

@@ -110,7 +110,7 @@ static ssize_t try_read(struct gort_file *f, struct call *c)
 	return result_of(n);
 }
 
-static struct call call_to_read(void *buf, size_t n)
+struct call gort__call_to_read(void *buf, size_t n)
 {
 	return (struct call){
 		.try = try_read, .side = POLL_READ, .why = WHY_READ, .buf = buf, .n = n
@@ -119,14 +119,14 @@ static struct call call_to_read(void *buf, size_t n)
 
 GORT_API ssize_t gort_read(gort_file *f, void *buf, size_t n)
 {
-	struct call c = call_to_read(buf, n);
+	struct call c = gort__call_to_read(buf, n);
 
 	return gort__file_call(f, &c, "gort_read");
 }
 
 GORT_API ssize_t gort_read_full(gort_file *f, void *buf, size_t n)
 {
-	struct call c = call_to_read(buf, n);
+	struct call c = gort__call_to_read(buf, n);
 	ssize_t got = gort__file_begin(f, &c, "gort_read_full");
 
 	if (got < 0)
@@ -223,7 +223,7 @@ static ssize_t try_write(struct gort_file *f, struct call *c)
 	return try_writev(f, c);
 }
 
-static struct call call_to_write(const void *buf, size_t n)
+struct call gort__call_to_write(const void *buf, size_t n)
 {
 	return (struct call){ .try = try_write,
 			      .side = POLL_WRITE,
@@ -234,26 +234,36 @@ static struct call call_to_write(const void *buf, size_t n)
 
 GORT_API ssize_t gort_write_some(gort_file *f, const void *buf, size_t n)
 {
-	struct call c = call_to_write(buf, n);
+	struct call c = gort__call_to_write(buf, n);
 
 	return gort__file_call(f, &c, "gort_write_some");
 }
 
+ssize_t gort__write_counted(struct gort_file *f, struct call *c, size_t *put)
+{
+	ssize_t some = gort__file_begin(f, c, "gort_write");
+	size_t n = c->n;
+
+	*put = 0;
+	if (some < 0)
+		return some;
+	do {
+		some = gort__file_perform(f, c);
+		if (some > 0) {
+			c->buf = (char *)c->buf + some;
+			c->n -= (size_t)some;
+		}
+	} while (some > 0 && c->n);
+	*put = n - c->n;
+	return gort__file_end(f, POLL_WRITE, some < 0 ? some : (ssize_t)*put);
+}
+
 GORT_API ssize_t gort_write(gort_file *f, const void *buf, size_t n)
 {
-	struct call c = call_to_write(buf, n);
-	ssize_t put = gort__file_begin(f, &c, "gort_write");
+	struct call c = gort__call_to_write(buf, n);
+	size_t put;
 
-	if (put < 0)
-		return put;
-	do {
-		put = gort__file_perform(f, &c);
-		if (put > 0) {
-			c.buf = (char *)c.buf + put;
-			c.n -= (size_t)put;
-		}
-	} while (put > 0 && c.n);
-	return gort__file_end(f, POLL_WRITE, put < 0 ? put : (ssize_t)(n - c.n));
+	return gort__write_counted(f, &c, &put);
 }
 
 /* Where the next call of the system goes on. */
@@ -372,20 +382,16 @@ GORT_API ssize_t gort_sendmsg(gort_file *f, const struct msghdr *m, int flags)
 /* No turn: places do not get into each other's way. It may sleep: as user code, which we are. */
 static ssize_t at_place(gort_file *f, const char *name, void *buf, size_t n, off_t at, bool writes)
 {
-	struct m *m;
-	ssize_t result = gort__file_use(f, name);
+	ssize_t result = gort__file_may_begin();
 
+	if (result == 0)
+		result = gort__file_use(f, name);
 	if (result < 0)
 		return result;
-	m = rt_enter();
-	result = gort__running() ? gort__wait_over(m) : -ESRCH;
-	rt_leave_here(m);
-	if (result == 0) {
-		do
-			result = result_of(writes ? pwrite(f->poll.fd, buf, n, at)
-						  : pread(f->poll.fd, buf, n, at));
-		while (result == -EINTR);
-	}
+	do
+		result = result_of(writes ? pwrite(f->poll.fd, buf, n, at)
+					  : pread(f->poll.fd, buf, n, at));
+	while (result == -EINTR);
 	gort__file_unuse(f);
 	return result;
 }
@@ -405,21 +411,20 @@ GORT_API ssize_t gort_pwrite(gort_file *f, const void *buf, size_t n, off_t at)
 			       at + (off_t)done, true);
 		done += put > 0 ? (size_t)put : 0;
 	} while (put > 0 && done < n);
-	return put < 0 ? put : (ssize_t)done;
+	return done == 0 ? put : (ssize_t)done;
 }
 
 GORT_API int gort_fsync(gort_file *f)
 {
-	struct m *m;
-	int err = gort__file_use(f, "gort_fsync");
+	int err = gort__file_may_begin();
 
+	if (err == 0)
+		err = gort__file_use(f, "gort_fsync");
 	if (err < 0)
 		return err;
-	m = rt_enter();
-	err = gort__running() ? gort__wait_over(m) : -ESRCH;
-	rt_leave_here(m);
-	while (err == 0 && (err = fsync(f->poll.fd)) < 0)
-		err = errno == EINTR ? 0 : -errno;
+	do
+		err = (int)result_of(fsync(f->poll.fd));
+	while (err == -EINTR);
 	gort__file_unuse(f);
 	return err;
 }

@@ -131,6 +131,8 @@ static int connect_once(struct gort_file **out, const gort_addr *a, int type, in
 
 	if (err < 0)
 		return err;
+	c.drop = gort__file_abandon;
+	c.of = f;
 	if (deadline != GORT_FOREVER)
 		gort_set_write_deadline(f, deadline);
 	err = (int)gort__file_call(f, &c, "gort_dial");
@@ -237,14 +239,15 @@ static bool is_short_of_something(ssize_t err)
 }
 
 /* Has the turn. err, or what ended the wait. */
-static ssize_t back_off(struct gort_file *f, ssize_t err)
+static ssize_t back_off(struct gort_file *f, const struct call *c, ssize_t err)
 {
 	int ended;
 
 	f->backoff = f->backoff == 0            ? BACKOFF_LEAST
 		: f->backoff < BACKOFF_MOST / 2 ? 2 * f->backoff
 						: BACKOFF_MOST;
-	ended = gort__poll_pause(&f->poll, POLL_READ, rt_now() + f->backoff, WHY_ACCEPT);
+	ended = gort__poll_pause(&f->poll, POLL_READ, gort__file_waits(c), rt_now() + f->backoff,
+				 WHY_ACCEPT);
 	return ended < 0 ? ended : err;
 }
 
@@ -259,7 +262,7 @@ GORT_API int gort_accept(gort_file *listener, gort_file **out)
 		return (int)fd;
 	fd = gort__file_perform(listener, &c);
 	if (is_short_of_something(fd))
-		fd = back_off(listener, fd);
+		fd = back_off(listener, &c, fd);
 	else if (fd >= 0)
 		listener->backoff = 0;
 	stream = listener->stream;

@@ -16,6 +16,8 @@
  *     the runtime's end are as everywhere.
  *  3. A runtime has an epoll instance of its own, made at the first registration. Files outlive it:
  *     they are registered again in the next (life).
+ *  4. Descriptors of somebody else's (wait_fd.c) are in an instance of their own, inside the first:
+ *     epoll goes by number, and theirs may be closed, and be a file's, while somebody waits for them.
  *
  * Who looks for events. While all Ps idle somebody sleeps in epoll_wait: there is one such role
  * (net_polled, under sched.lock).
@@ -39,10 +41,13 @@
 #define sched gort__sched
 #define PER_CHUNK 256u
 #define CHUNKS 8192u
+#define LENT (OS_POLL_BELL - 1) /* the data of net.lent, and of no slot */
 
 static struct {
 	struct lock lock;
 	struct os_poll poll;  /* while up */
+	struct os_poll lent;  /* while lent_up: rule 4 */
+	bool lent_up;         /* lock; atomic */
 	uint32_t count;       /* lock; atomic: slots that were ever used */
 	struct pollee *free;  /* lock */
 	char *chunks[CHUNKS]; /* atomic; lock: never change again */
@@ -60,28 +65,34 @@ static struct pollee *slot(uint32_t index)
 }
 
 /* Under net.lock. */
+static bool new_chunk(uint32_t chunk)
+{
+	char *memory = os_map((size_t)PER_CHUNK * POLL_SLOT);
+
+	if (!memory)
+		return false;
+	for (uint32_t i = 0; i < PER_CHUNK; i++) {
+		struct pollee *p = (struct pollee *)(memory + (size_t)i * POLL_SLOT);
+
+		p->lock = (struct lock)LOCK_INIT(RANK_OBJECT);
+		p->index = chunk * PER_CHUNK + i;
+	}
+	store_release(&net.chunks[chunk], memory);
+	return true;
+}
+
+/* Under net.lock. */
 static struct pollee *new_slot(void)
 {
 	uint32_t index = net.count, chunk = index / PER_CHUNK;
-	struct pollee *p;
 
-	if (chunk >= CHUNKS)
+	if (chunk >= CHUNKS || (!net.chunks[chunk] && !new_chunk(chunk)))
 		return NULL;
-	if (!net.chunks[chunk]) {
-		char *memory = os_map((size_t)PER_CHUNK * POLL_SLOT);
-
-		if (!memory)
-			return NULL;
-		store_release(&net.chunks[chunk], memory);
-	}
 	store_release(&net.count, index + 1);
-	p = slot(index);
-	p->lock = (struct lock)LOCK_INIT(RANK_OBJECT);
-	p->index = index;
-	return p;
+	return slot(index);
 }
 
-/* The lock and what is fixed stay: an event may be looking. */
+/* The lock and what is fixed stay: an event may be looking; nobody is in the queues. */
 static void reset(struct pollee *p, int fd, bool borrowed)
 {
 	lock_acquire(&p->lock);
@@ -90,8 +101,11 @@ static void reset(struct pollee *p, int fd, bool borrowed)
 	p->fd = fd;
 	p->ended = 0;
 	p->borrowed = borrowed;
-	for (int i = 0; i < 2; i++)
-		p->side[i] = (struct pollside){ .deadline = GORT_FOREVER };
+	for (int i = 0; i < 2; i++) {
+		must(!p->side[i].waiting.head && !p->side[i].gate.head);
+		store_relaxed(&p->side[i].deadline, GORT_FOREVER);
+		store_relaxed(&p->side[i].ready, 0);
+	}
 	memset(p + 1, 0, POLL_SLOT - sizeof *p);
 	lock_release(&p->lock);
 }
@@ -171,7 +185,23 @@ int gort__poll_register(struct pollee *p)
 void gort__poll_forget(struct pollee *p)
 {
 	if (load_relaxed(&p->life) == load_relaxed(&sched.life) && netpoll_up())
-		os_poll_remove(&net.poll, p->fd);
+		os_poll_remove(p->borrowed ? &net.lent : &net.poll, p->fd);
+}
+
+rare static int lent_come_up(void)
+{
+	int err = 0;
+
+	lock_acquire(&net.lock);
+	if (!net.lent_up && (err = os_poll_open(&net.lent)) == 0) {
+		err = os_poll_add(&net.poll, net.lent.fd, OS_POLL_IN, LENT);
+		if (err < 0)
+			os_poll_close(&net.lent);
+		else
+			store_release(&net.lent_up, true);
+	}
+	lock_release(&net.lock);
+	return err;
 }
 
 int gort__poll_arm(struct pollee *p, uint32_t events)
@@ -179,11 +209,15 @@ int gort__poll_arm(struct pollee *p, uint32_t events)
 	int err = netpoll_up() ? 0 : come_up();
 
 	events |= (uint32_t)OS_POLL_ONCE;
+	if (err == 0 && !load_acquire(&net.lent_up))
+		err = lent_come_up();
 	if (err < 0)
 		return err;
-	if (load_relaxed(&p->life))
-		return os_poll_change(&net.poll, p->fd, events, data_of(p));
-	err = os_poll_add(&net.poll, p->fd, events, data_of(p));
+	p->generation++;
+	err = load_relaxed(&p->life) ? os_poll_change(&net.lent, p->fd, events, data_of(p))
+				     : -ENOENT;
+	if (err == -ENOENT)
+		err = os_poll_add(&net.lent, p->fd, events, data_of(p));
 	if (err == 0)
 		store_relaxed(&p->life, load_relaxed(&sched.life));
 	return err;
@@ -192,10 +226,11 @@ int gort__poll_arm(struct pollee *p, uint32_t events)
 /* ---- waiting --------------------------------------------------------------------------------- */
 
 /* ready: it ends the wait. */
-static int wait_at(struct pollee *p, int side, int64_t until, bool ready, enum g_why why)
+static int wait_at(struct pollee *p, int side, int64_t what, int64_t until, bool ready,
+		   enum g_why why)
 {
 	struct pollside *s = &p->side[side];
-	struct waiter w = { .elem = p, .since = side };
+	struct waiter w = { .elem = p, .since = what };
 	int64_t deadline;
 
 	lock_acquire(&p->lock);
@@ -210,17 +245,17 @@ static int wait_at(struct pollee *p, int side, int64_t until, bool ready, enum g
 			  WAIT_BACK);
 }
 
-int gort__poll_wait(struct pollee *p, int side, enum g_why why)
+int gort__poll_wait(struct pollee *p, int side, int64_t what, enum g_why why)
 {
-	return wait_at(p, side, GORT_FOREVER, true, why);
+	return wait_at(p, side, what, GORT_FOREVER, true, why);
 }
 
-int gort__poll_pause(struct pollee *p, int side, int64_t until, enum g_why why)
+int gort__poll_pause(struct pollee *p, int side, int64_t what, int64_t until, enum g_why why)
 {
 	int err;
 
 	do
-		err = wait_at(p, side, until, false, why);
+		err = wait_at(p, side, what, until, false, why);
 	while (err == 0);
 	return err == -ETIMEDOUT && until <= rt_now() ? 0 : err;
 }
@@ -286,10 +321,27 @@ static void file_event(struct pollee *p, uint32_t events, struct glist *woken)
 		side_is_ready(&p->side[POLL_WRITE], woken);
 }
 
+static void deliver(const struct os_poll_event *e, struct glist *woken);
+
+static noinline void deliver_lent(struct glist *woken)
+{
+	struct os_poll_event events[OS_POLL_MOST];
+	int n = os_poll_wait(&net.lent, events, OS_POLL_MOST, OS_POLL_NOW);
+
+	for (int i = 0; i < n; i++)
+		deliver(&events[i], woken);
+}
+
 static void deliver(const struct os_poll_event *e, struct glist *woken)
 {
-	struct pollee *p = slot((uint32_t)e->data);
+	struct pollee *p;
 
+	if (unlikely(e->data == LENT)) {
+		if (load_acquire(&net.lent_up))
+			deliver_lent(woken);
+		return;
+	}
+	p = slot((uint32_t)e->data);
 	lock_acquire(&p->lock);
 	if (p->generation == (uint32_t)(e->data >> 32)) { /* rule 1 */
 		if (unlikely(p->borrowed))
@@ -366,6 +418,9 @@ void gort__netpoll_end(void)
 	must(none.count == 0);
 	if (netpoll_up()) {
 		store_release(&gort__netpoll_up, 0);
+		if (net.lent_up)
+			os_poll_close(&net.lent);
+		store_relaxed(&net.lent_up, false);
 		os_poll_close(&net.poll);
 	}
 }

@@ -22,7 +22,7 @@ struct pollside {
 struct pollee {
 	struct lock lock;
 	uint32_t index;      /* fixed: of the slot */
-	uint32_t generation; /* lock: changes when the slot is freed */
+	uint32_t generation; /* lock: changes when the slot is freed, or armed */
 	uint32_t life;       /* atomic: of the runtime in which fd is registered, or 0 */
 	uint32_t hung;       /* atomic: an end, an error or urgent data was told of */
 	int fd;              /* fixed while in use */
@@ -43,10 +43,10 @@ int gort__poll_register(struct pollee *p);
 void gort__poll_forget(struct pollee *p); /* fd is about to be closed */
 
 /* Park until side may be ready (0: look again), its deadline or the caller's has passed, or the
- * caller's context has ended: -ETIMEDOUT, -ECANCELED; -ENOMEM, or p->ended. */
-int gort__poll_wait(struct pollee *p, int side, enum g_why why);
+ * caller's context has ended: -ETIMEDOUT, -ECANCELED; -ENOMEM, or p->ended. what: the waiter's since. */
+int gort__poll_wait(struct pollee *p, int side, int64_t what, enum g_why why);
 /* Until then, ready or not: 0, or as wait. */
-int gort__poll_pause(struct pollee *p, int side, int64_t until, enum g_why why);
+int gort__poll_pause(struct pollee *p, int side, int64_t what, int64_t until, enum g_why why);
 /* Who waits at side, or at its gate (GATE_LOOK_AGAIN), looks at it again. */
 void gort__poll_deadline(struct pollee *p, int side, int64_t deadline);
 /* Who waits at either side, or its gate, gives up: now and from now on. */
@@ -81,7 +81,9 @@ int gort__fd_enlist(int fd, int events, struct waiter *w);
 void gort__fd_delist(struct waiter *w); /* w is in no queue any more */
 void gort__fd_event(struct pollee *p, uint32_t events, struct glist *woken);
 void gort__fds_end(void);
-int gort__poll_arm(struct pollee *p, uint32_t events); /* as register, but to be told once */
+/* For a borrowed one, under its lock: it is told of these once, and of nothing from before. 0, -EPERM
+ * (always ready), -errno. */
+int gort__poll_arm(struct pollee *p, uint32_t events);
 
 /* The waits of w's goroutine, which never runs again, were for a file. io/file.c */
 void gort__file_forsake(struct waiter *w);

@@ -4,15 +4,15 @@
  *
  * They are not ours: they may be closed, and their numbers used again, between two waits. So each
  * is registered for a wait's time only, to be told of once (EPOLLONESHOT, which also tells at once
- * what is true already), and forgotten when the last who waits for that number has left.
+ * what is true already), and forgotten when the last who waits for that number has left. They have an
+ * epoll instance for themselves (netpoll.c): there a number is nobody else's.
  *
  *  1. Who waits for a number has the entry of that number, a slot of netpoll's, in common: found in
  *     a table under its lock, held by count (goroutines and guests apart: the runtime's end drops
  *     all goroutines at once).
- *  2. The entry is armed for all that those in its queue want. An event disarms it; those whom it
- *     concerns are woken, and for the others it is armed again. All under the entry's lock.
- *  3. A number that epoll knows already (a gort_file's, whose registration is another) is waited for
- *     by a duplicate.
+ *  2. The entry is armed for all that those in its queue want, anew by each who comes: its number may
+ *     stand for another descriptor by now. An event disarms it; those whom it concerns are woken, and
+ *     for the others it is armed again. All under the entry's lock.
  *
  * In a waiter elem is what it waits for.
  *
@@ -29,10 +29,8 @@
 struct entry {
 	struct pollee poll;
 	struct entry *next;          /* table.lock */
-	int fd;                      /* fixed: the number; poll.fd may be a duplicate */
 	uint32_t goroutines, guests; /* table.lock: who hold it */
 	bool listed;                 /* table.lock */
-	uint32_t armed;              /* poll.lock */
 };
 
 _Static_assert(sizeof(struct entry) <= POLL_SLOT, "a slot");
@@ -59,11 +57,10 @@ static struct entry *find_or_make(int fd)
 {
 	struct entry *e = *bucket_of(fd);
 
-	while (e && e->fd != fd)
+	while (e && e->poll.fd != fd)
 		e = e->next;
 	if (e || !(e = (struct entry *)gort__poll_new(fd, true)))
 		return e;
-	e->fd = fd;
 	e->listed = true;
 	e->next = *bucket_of(fd);
 	*bucket_of(fd) = e;
@@ -85,7 +82,7 @@ static struct entry *hold(int fd, bool guest)
 /* Under table.lock. */
 static void unlist(struct entry *e)
 {
-	struct entry **link = bucket_of(e->fd);
+	struct entry **link = bucket_of(e->poll.fd);
 
 	if (!e->listed)
 		return;
@@ -95,15 +92,6 @@ static void unlist(struct entry *e)
 	e->listed = false;
 }
 
-/* Nobody has it any more. */
-static void drop(struct entry *e)
-{
-	gort__poll_forget(&e->poll);
-	if (e->poll.fd != e->fd)
-		os_fd_close(e->poll.fd);
-	gort__poll_free(&e->poll);
-}
-
 static void let_go(struct entry *e, bool guest)
 {
 	bool last;
@@ -111,11 +99,13 @@ static void let_go(struct entry *e, bool guest)
 	lock_acquire(&table.lock);
 	*(guest ? &e->guests : &e->goroutines) -= 1;
 	last = e->goroutines + e->guests == 0;
-	if (last)
+	if (last) {
+		gort__poll_forget(&e->poll); /* before another entry of that number is made */
 		unlist(e);
+	}
 	lock_release(&table.lock);
 	if (last)
-		drop(e);
+		gort__poll_free(&e->poll);
 }
 
 /* Under the entry's lock: of those who wait. */
@@ -128,26 +118,6 @@ static uint32_t all_wanted(const struct entry *e)
 	return all;
 }
 
-/* Under the entry's lock. 0, or -errno. */
-static int arm(struct entry *e, uint32_t events)
-{
-	int err, other;
-
-	if ((e->armed & events) == events && e->armed)
-		return 0;
-	err = gort__poll_arm(&e->poll, events);
-	if (err == -EEXIST) { /* rule 3 */
-		other = os_fd_duplicate(e->fd);
-		if (other < 0)
-			return other;
-		e->poll.fd = other;
-		err = gort__poll_arm(&e->poll, events);
-	}
-	if (err == 0)
-		e->armed = events | EVER;
-	return err;
-}
-
 /* Under the entry's lock: rule 2. */
 void gort__fd_event(struct pollee *p, uint32_t events, struct glist *woken)
 {
@@ -156,7 +126,6 @@ void gort__fd_event(struct pollee *p, uint32_t events, struct glist *woken)
 	uint32_t left;
 	int err;
 
-	e->armed = 0;
 	for (w = p->side[0].waiting.head; w; w = next) {
 		next = w->next;
 		if (!(events & (wanted(w) | EVER)))
@@ -166,7 +135,7 @@ void gort__fd_event(struct pollee *p, uint32_t events, struct glist *woken)
 			waiter_end(w, (int)(events & (wanted(w) | EVER)), woken);
 	}
 	left = all_wanted(e);
-	err = left ? arm(e, left) : 0;
+	err = left ? gort__poll_arm(p, left) : 0;
 	while (err < 0 && (w = waitq_claim(&p->side[0].waiting)) != NULL)
 		waiter_end(w, err, woken); /* it was closed */
 }
@@ -182,7 +151,7 @@ int gort__fd_enlist(int fd, int events, struct waiter *w)
 		return -ENOMEM;
 	w->elem = (void *)(uintptr_t)(uint32_t)events;
 	lock_acquire(&e->poll.lock);
-	err = arm(e, (uint32_t)events | all_wanted(e));
+	err = gort__poll_arm(&e->poll, (uint32_t)events | all_wanted(e));
 	if (err == 0) {
 		w->lock = &e->poll.lock;
 		waitq_push(&e->poll.side[0].waiting, w);
@@ -211,7 +180,7 @@ void gort__fds_end(void)
 			unlist(e);
 			e->goroutines = 0;
 			if (e->guests == 0)
-				drop(e);
+				gort__poll_free(&e->poll);
 		}
 	}
 	lock_release(&table.lock);

@@ -217,7 +217,13 @@ static int enlist_all(struct m *m, struct choice *c)
 	return 0;
 }
 
-/* Take all nodes back. The index of the one that was ended; -EAGAIN: none. */
+/* The wait for a descriptor came to nothing. */
+static bool is_error(const gort_case *k)
+{
+	return k->op == GORT_OP_FD && k->status < 0;
+}
+
+/* Take all nodes back. The index of the one that was ended, or its -errno; -EAGAIN: none. */
 static int delist_all(struct choice *c)
 {
 	int ended = -EAGAIN;
@@ -238,7 +244,7 @@ static int delist_all(struct choice *c)
 			gort__fd_delist(node);
 		if (node->status != PENDING) {
 			c->cases[i].status = node->status;
-			ended = (int)i;
+			ended = is_error(&c->cases[i]) ? node->status : (int)i;
 		}
 	}
 	if (c->wait.g) {

@@ -170,10 +170,3 @@ void os_fd_close(int fd)
 	close(fd);
 	errno = saved;
 }
-
-int os_fd_duplicate(int fd)
-{
-	int saved = errno, other = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-
-	return other < 0 ? (int)failed(saved) : other;
-}
