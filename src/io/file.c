@@ -511,7 +511,7 @@ static int from_fd(gort_file **out, int fd, bool own_flags)
 	if (err < 0)
 		return err;
 	f->exposed = true;
-	err = f->kind == FILE_PLAIN ? 0 : watch(f);
+	err = f->kind == FILE_PLAIN || !own_flags ? 0 : watch(f);
 	if (err == 0 && own_flags)
 		err = set_flag(fd, F_GETFD, F_SETFD, FD_CLOEXEC);
 	if (err == 0 && f->kind <= FILE_OTHER)
@@ -568,6 +568,8 @@ GORT_API int gort_pipe(gort_file **reader, gort_file **writer)
 	return 0;
 }
 
+/* Registered when somebody waits: by then all have the same file. What epoll does not take never makes
+ * anybody wait. */
 GORT_API gort_file *gort_std(int fd)
 {
 	static gort_file *std[3]; /* atomic; never change once set */

@@ -13,6 +13,8 @@
  *     emulator's, do not count.
  *  5. From 1 on until 4 has been asked no goroutine has run (picks): else the other thread may have
  *     woken one and ended, and that have started another thread and wait for it.
+ *  6. Nobody comes from netpoll with goroutines that are out of their queues, and not yet in any that
+ *     is looked at here (net_brings, till sched.lock is taken).
  *
  * A runtime that gort_start has started has none: whoever started it lives.
  *
@@ -38,7 +40,7 @@ enum { ALL_WELL, OTHERS_LIVE, DEADLOCK, NO_THREADS };
 static bool something_moves(void)
 {
 	return load_relaxed(&sched.idle_ps) != load_relaxed(&sched.procs) || sched.asked ||
-		sched.stopped;
+		sched.stopped || load_relaxed(&sched.net_brings);
 }
 
 /* Under sched.lock: who ends that state kicks sysmon. */
@@ -110,6 +112,7 @@ static int ask(void)
 		return result;
 	if (load_acquire(&sched.guests) || os_threads(own) > own)
 		return OTHERS_LIVE;
+	os_membarrier(); /* 6: who was out of its queue at the first look is seen to be brought */
 	lock_acquire(&sched.lock);
 	result = how_it_stands();
 	if (result != ALL_WELL && (own != own_threads() || picked != gort__picks()))

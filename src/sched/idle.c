@@ -53,6 +53,8 @@ static bool poll_end(struct m *m)
 	if (sched.net_poller == m) {
 		sched.net_poller = NULL;
 		store_relaxed(&sched.net_polled, 0);
+		store_relaxed(&sched.net_brings,
+			      0); /* they are queued, or it has a P, before unlock */
 	}
 	if (sched.poller != m)
 		return false;

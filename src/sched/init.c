@@ -374,6 +374,7 @@ static void end_runtime(void)
 	sched.poller = sched.net_poller = NULL;
 	store_relaxed(&sched.net_polled, 0);
 	store_relaxed(&sched.unattended, 0);
+	store_relaxed(&sched.net_brings, 0);
 	os_preempt_remove();
 	os_faults_remove();
 	os_quit_remove();

@@ -151,6 +151,7 @@ static int come_up(void)
 	if (!netpoll_up() && (err = os_poll_open(&net.poll)) == 0)
 		store_release(&gort__netpoll_up, 1);
 	lock_release(&net.lock);
+	fence_seq(); /* either sysmon sees that it is up, after its barrier, or we see that it is lazy */
 	if (err == 0)
 		gort__sysmon_kick();
 	return err;
@@ -357,6 +358,8 @@ static bool poll_until(int64_t until, struct glist *woken)
 	struct os_poll_event events[OS_POLL_MOST];
 	int n = os_poll_wait(&net.poll, events, OS_POLL_MOST, until);
 
+	if (n > 0 && until != OS_POLL_NOW)
+		store_relaxed(&sched.net_brings, 1); /* before anybody is taken out of a queue */
 	for (int i = 0; i < n; i++)
 		deliver(&events[i], woken);
 	return n > 0;

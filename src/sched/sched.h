@@ -391,6 +391,7 @@ struct sched {
 	uint64_t retakes;     /* sysmon */
 	uint64_t polls;       /* sleeps of a poller */
 	uint32_t net_looks;   /* atomic: for events, without waiting */
+	uint32_t net_brings;  /* atomic: who does comes with goroutines that are in no queue yet */
 	uint32_t unattended;  /* atomic, by sysmon: nobody has looked between its last two looks */
 	uint64_t gives; /* Ps given to Ms that wait for one: picks, but no switches of an M's */
 	struct p *idle_p;

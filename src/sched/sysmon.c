@@ -23,9 +23,10 @@
  *                                 BUSY_LEAST at the soonest;
  *                                 every SOON where a second look decides, a signal was sent, or
  *                                 threads have just been found asleep: more will follow
- *    all Ps idle                  every SLICE (NET_LOOK where there are descriptors) for a while, then not
- *                                 at all: an idle program uses
- *                                 no CPU. The poller (proc.c) waits for timers then
+ *    all Ps idle                  every SLICE for a while, then not at all: an idle program uses
+ *                                 no CPU. The poller (idle.c) waits for timers then
+ *    an M waits for events        every NET_LOOK at least, but where all have been idle for long: it may
+ *                                 have gone to run what they woke, and tells nobody
  * Other sleeps of a SLICE or more are lazy. It is announced (lazy, watch), then comes a full fence, then a
  * last look; whoever queues work while a P idles, or sets an earlier timer, or takes an idle P, kicks.
  * The argument stands in proc.c (b1-b9) and timers.c (c1-c6).
@@ -42,7 +43,7 @@
 #define LOOK_BUSY (100 * GORT_US)
 #define SLICE (10 * GORT_MS)
 #define TIMER_LOOK (1 * GORT_MS)
-#define NET_LOOK (1 * GORT_MS)
+#define NET_LOOK (1 * GORT_MS)   /* how long events may wait for a goroutine that computes */
 #define TIMER_LATE (5 * GORT_MS) /* nobody comes: there is no M to be had */
 #define BUSY_LOOK (1 * GORT_MS)
 #define BUSY_WORK (900 * GORT_US)
@@ -63,7 +64,7 @@ static struct {
 	struct note kicked; /* ends a lazy sleep */
 	struct note pause;  /* ends a short one: only at the end */
 	int64_t trimmed_at, counted_at;
-	int64_t started, trace_at;
+	int64_t started, trace_at, looked_at;
 	uint32_t trim_left;   /* stacks that could have gone cold at the last trim */
 	uint32_t idle_counts; /* since a P ran */
 	uint32_t idle_looks;  /* the same */
@@ -245,6 +246,12 @@ static int64_t uncovered_timer(void)
 	return sched.poller && sched.poll_until <= next ? OS_FOREVER : next;
 }
 
+/* Under sched.lock: nobody waits for events. */
+static bool nobody_polls(void)
+{
+	return netpoll_up() && !load_relaxed(&sched.net_polled);
+}
+
 /* The last look before a lazy sleep (b3, c6): is there anything that needs a quick look again? */
 static bool may_sleep(int64_t watch, bool all_idle, uint32_t how)
 {
@@ -258,8 +265,11 @@ static bool may_sleep(int64_t watch, bool all_idle, uint32_t how)
 			return false;
 	lock_acquire(&sched.lock);
 	covered = uncovered_timer() >= watch;
-	if (all_idle && load_relaxed(&sched.idle_ps) < load_relaxed(&sched.procs))
+	if (all_idle ? load_relaxed(&sched.idle_ps) < load_relaxed(&sched.procs)
+		     : load_relaxed(&sched.idle_ps) == 0)
 		covered = false; /* who takes one from now on finds lazy set, and kicks */
+	if (nobody_polls())
+		covered = false; /* who did has just gone, or it has just come up */
 	if (how == LAZY_LONG && gort__picks() != sysmon.picks)
 		covered = false; /* nobody has been asked yet how things stand after that */
 	lock_release(&sched.lock);
@@ -289,13 +299,16 @@ static void sleep_lazily(int64_t most, int64_t soonest, bool all_idle, uint32_t 
 	most = most < sysmon.trace_at ? most : sysmon.trace_at;
 	note_clear(&sysmon.kicked);
 	lock_acquire(&sched.lock); /* against a poller that leaves (poll_end) */
+	polls = nobody_polls();
+	if (!polls && netpoll_up() &&
+	    how == LAZY_SLICE) /* who does may go, to run, without a word */
+		most = most < sysmon.looked_at + NET_LOOK ? most : sysmon.looked_at + NET_LOOK;
 	until = uncovered_timer();
 	until = until < most ? until : most;
 	watch = until < soonest ? INT64_MIN : until;
 	until = until < soonest ? soonest : until;
 	store_relaxed(&sched.watch, watch); /* c4 */
 	store_relaxed(&sched.lazy, how);    /* b1 */
-	polls = netpoll_up() && !load_relaxed(&sched.net_polled);
 	if (polls)
 		store_relaxed(&sched.net_polled, 1);
 	lock_release(&sched.lock);
@@ -307,6 +320,7 @@ static void sleep_lazily(int64_t most, int64_t soonest, bool all_idle, uint32_t 
 	if (polls) {
 		lock_acquire(&sched.lock);
 		store_relaxed(&sched.net_polled, 0);
+		store_relaxed(&sched.net_brings, 0);
 		lock_release(&sched.lock);
 	}
 }
@@ -335,12 +349,6 @@ static void trim(int64_t now, bool running)
 	sysmon.trim_left = gort__stacks_trim(most, count) + mem_trim(most, count);
 }
 
-/* An M that waited for events may be busy with one for long, and nobody tells. */
-static int64_t lazy_slice(void)
-{
-	return netpoll_up() ? NET_LOOK : SLICE;
-}
-
 /* All Ps run: for how long. A goroutine that a timer is to wake has had no slice yet. */
 static int64_t busy_pause(const struct look *l, int64_t now)
 {
@@ -363,6 +371,7 @@ static void sysmon_main(void *arg)
 	while (!load_acquire(&sched.stopping)) {
 		now = os_now();
 		coarse_set(now);
+		sysmon.looked_at = now;
 		l = look(now);
 		trim(now, l.running);
 		if (now >= sysmon.trace_at) {
@@ -377,8 +386,7 @@ static void sysmon_main(void *arg)
 			else if (load_relaxed(&sched.idle_ps) == 0)
 				note_sleep(&sysmon.pause, now + busy_pause(&l, now));
 			else if (quiet > QUIET_LOOKS)
-				sleep_lazily(now + lazy_slice(), now + TIMER_LOOK, false,
-					     LAZY_SLICE);
+				sleep_lazily(now + SLICE, now + TIMER_LOOK, false, LAZY_SLICE);
 			else
 				note_sleep(&sysmon.pause,
 					   now + (l.busy && !l.aged ? LOOK_BUSY : LOOK));
@@ -389,7 +397,7 @@ static void sysmon_main(void *arg)
 			int64_t until = gort__deadlock_look(now, sysmon.idle_looks++);
 
 			mem_keep(!done); /* nobody trims meanwhile */
-			sleep_lazily(done ? until : now + lazy_slice(),
+			sleep_lazily(done ? until : now + SLICE,
 				     l.due ? now + TIMER_LOOK : INT64_MIN, true,
 				     done ? LAZY_LONG : LAZY_SLICE);
 			mem_keep(true);
