@@ -391,18 +391,21 @@ static int exchange(const struct client *c, unsigned char *buffer, size_t n, uin
 
 static int talk_by_datagrams(const struct client *c)
 {
+	uint64_t all = (uint64_t)c->options->bytes, size = (uint64_t)c->options->size;
 	sa_family_t unix_socket = AF_UNIX;
 	unsigned char *buffer = malloc(DATAGRAM);
-	uint64_t all = (uint64_t)c->options->bytes;
-	int err = buffer ? 0 : -ENOMEM;
+	int err = 0;
 
+	if (!buffer)
+		return -ENOMEM;
 	/* A local socket needs a name for the answer: the kernel picks one. */
 	if (strcmp(c->options->network, "unixgram") == 0 &&
 	    bind(gort_file_fd(c->socket), (struct sockaddr *)&unix_socket, sizeof unix_socket) < 0)
 		err = -errno;
-	for (uint64_t at = 0, n; at < all && err == 0; at += n) {
-		n = (uint64_t)c->options->size < all - at ? (uint64_t)c->options->size : all - at;
-		err = exchange(c, buffer, (size_t)n, at);
+	for (uint64_t at = 0; at < all && err == 0; at += size) {
+		size_t n = (size_t)(size < all - at ? size : all - at);
+
+		err = exchange(c, buffer, n, at);
 	}
 	free(buffer);
 	return err;
