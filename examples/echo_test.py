@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 
-from servers import WORK, Server, call, check, equal, is_reset, read_all, run, usage
+from servers import SIGNALS, WORK, Server, call, check, equal, is_reset, read_all, run, usage
 
 NETWORKS = {
     "tcp": "127.0.0.1:0",
@@ -44,7 +44,7 @@ def test_every_network():
             _, err = call("echo", network, address, status=1)
             check("Address already in use" in err, err)
         server.stop()
-        check(not os.path.exists(address), f"{address} is left behind")
+        check(not SIGNALS or not os.path.exists(address), f"{address} is left behind")
 
 
 def test_abstract_name():

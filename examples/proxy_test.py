@@ -25,6 +25,14 @@ class Upstream:
             threading.Thread(target=self.serve, args=(s,), daemon=True).start()
 
 
+def resets(server):
+    """A connection to it ends by a reset, be it at once."""
+    try:
+        return is_reset(server.connect())
+    except ConnectionResetError:
+        return True
+
+
 def test_usage():
     usage("proxy", [], [":0"], [":0", ":1", ":2"], ["--idle", "0", ":0", ":1"], ["--most", "0", ":0", ":1"])
     _, err = call("proxy", "nonsense", ":1", status=1)
@@ -117,7 +125,7 @@ def test_errors_are_no_ends():
     address = "127.0.0.1:%d" % nobody.getsockname()[1]
     nobody.close()
     proxy = Server("proxy", "127.0.0.1:0", address)
-    check(is_reset(proxy.connect()), "nobody there looks like an end")
+    check(resets(proxy), "nobody there looks like an end")
     proxy.stop()
 
 
@@ -140,7 +148,7 @@ def test_idle():
     upstream = Upstream(keep.append)
     proxy = Server("proxy", "--idle", 1, "127.0.0.1:0", upstream.address)
     start = time.monotonic()
-    check(is_reset(proxy.connect()), "idle: not cut off")
+    check(resets(proxy), "idle: not cut off")
     check(0.9 < time.monotonic() - start < LIMIT, "idle: not after its time")
     s = proxy.connect()
     try:  # the upstream never reads

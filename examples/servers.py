@@ -16,6 +16,9 @@ import time
 PROGRAMS = sys.argv[1] if len(sys.argv) > 1 else "."
 WRAPPER = sys.argv[2:]
 LIMIT = 120  # seconds, for what should take one
+# ThreadSanitizer keeps signals back until the thread that got one calls libc: an idle program never
+# learns of it. Servers are killed there, and their ends in order not tested.
+SIGNALS = "GORT_NO_SIGNALS" not in os.environ
 WORK = tempfile.mkdtemp(prefix="gort.")
 running = []
 
@@ -89,8 +92,8 @@ class Server:
         equal(got, status, f"{self.name}: exit status after a signal")
 
     def stop(self, signo=signal.SIGTERM):
-        self.tell(signo)
-        self.wait()
+        self.tell(signo if SIGNALS else signal.SIGKILL)
+        self.wait(0 if SIGNALS else -signal.SIGKILL)
 
 
 def read_all(s):
@@ -120,6 +123,8 @@ def usage(name, *wrong):
 
 def run(*tests):
     for test in tests:
+        if test.__name__.startswith("test_end_") and not SIGNALS:
+            continue
         start = time.monotonic()
         try:
             test()
