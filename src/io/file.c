@@ -127,16 +127,24 @@ static void finish(struct gort_file *f, uint64_t turn)
 		gort__poll_free(&f->poll);
 }
 
+/* As leave, and who waits for the turn gets it: then *side < 0. False: it is the last use. */
+static bool leave_or_pass(struct m *m, struct gort_file *f, int *side)
+{
+	while (!leave(f, bit_of_turn(*side))) {
+		if (*side < 0 || !(load_relaxed(&f->state) & CROWD(*side)))
+			return false;
+		pass_turn(m, f, *side);
+		*side = -1;
+	}
+	return true;
+}
+
 /* In gort, on m (NULL also: midway); out of it on return. side < 0: no turn. */
 static noinline void leave_slowly(struct m *m, struct gort_file *f, int side)
 {
 	int fd = f->poll.fd;
 
-	if (side >= 0 && load_relaxed(&f->state) & CROWD(side)) {
-		pass_turn(m, f, side);
-		side = -1;
-	}
-	if (leave(f, bit_of_turn(side))) {
+	if (leave_or_pass(m, f, &side)) {
 		leave_gort(m);
 		return;
 	}
@@ -288,7 +296,8 @@ static noinline ssize_t try_outside(struct gort_file *f, struct call *c)
 
 static int wait_until_ready(struct gort_file *f, struct call *c)
 {
-	int err = gort__poll_register(&f->poll);
+	int err = unlikely(f->lent) ? gort__poll_register_again(&f->poll)
+				    : gort__poll_register(&f->poll);
 
 	if (err == 0)
 		err = gort__poll_wait(&f->poll, c->side, gort__file_waits(c), c->why);
@@ -379,12 +388,9 @@ void gort__file_forsake(struct waiter *w)
 		c->drop(c->of);
 	if (w->since & AT_GATE && w->status != GATE_PASSED)
 		side = -1; /* it had no turn */
-	if (side >= 0 && load_relaxed(&f->state) & CROWD(side)) {
-		pass_turn(NULL, f, side);
-		side = -1;
-	}
-	if (leave(f, bit_of_turn(side)))
+	if (leave_or_pass(NULL, f, &side))
 		return;
+	gort__poll_forget(&f->poll);
 	os_fd_close(f->poll.fd);
 	finish(f, bit_of_turn(side));
 }

@@ -162,15 +162,14 @@ static uint64_t data_of(const struct pollee *p)
 	return (uint64_t)p->generation << 32 | p->index;
 }
 
+#define ALL_EVENTS (OS_POLL_EDGE | OS_POLL_IN | OS_POLL_OUT | OS_POLL_PRI | OS_POLL_RDHUP)
+
 rare static int register_now(struct pollee *p)
 {
 	int err = netpoll_up() ? 0 : come_up();
 
 	if (err == 0)
-		err = os_poll_add(&net.poll, p->fd,
-				  OS_POLL_EDGE | OS_POLL_IN | OS_POLL_OUT | OS_POLL_PRI |
-					  OS_POLL_RDHUP,
-				  data_of(p));
+		err = os_poll_add(&net.poll, p->fd, ALL_EVENTS, data_of(p));
 	if (err == -EEXIST) /* at the other side somebody was faster */
 		err = 0;
 	if (err == 0)
@@ -181,6 +180,16 @@ rare static int register_now(struct pollee *p)
 int gort__poll_register(struct pollee *p)
 {
 	return likely(load_relaxed(&p->life) == load_relaxed(&sched.life)) ? 0 : register_now(p);
+}
+
+int gort__poll_register_again(struct pollee *p)
+{
+	lock_acquire(&p->lock);
+	if (load_relaxed(&p->life) == load_relaxed(&sched.life) &&
+	    os_poll_change(&net.poll, p->fd, ALL_EVENTS, data_of(p)) == -ENOENT)
+		store_relaxed(&p->life, 0);
+	lock_release(&p->lock);
+	return gort__poll_register(p);
 }
 
 void gort__poll_forget(struct pollee *p)

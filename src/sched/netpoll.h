@@ -40,6 +40,8 @@ void gort__poll_free(struct pollee *p);
 
 /* Let fd be watched, once in each life of the runtime. 0, -EPERM (always ready), -errno. */
 int gort__poll_register(struct pollee *p);
+/* The same, where the number may be another descriptor's by now (dup2). */
+int gort__poll_register_again(struct pollee *p);
 void gort__poll_forget(struct pollee *p); /* fd is about to be closed */
 
 /* Park until side may be ready (0: look again), its deadline or the caller's has passed, or the
