@@ -128,7 +128,7 @@ static inline int gate_length(gort_file *f, int side)
 /* No call is inside, and none waits: only holders are left. */
 static inline bool is_at_rest(const gort_file *f)
 {
-	return (uint32_t)load_acquire(&f->state) == 0;
+	return (load_acquire(&f->state) & ((UINT64_C(1) << 36) - 1)) == 0;
 }
 
 /* A new regular file without a name, as one that reads and writes. */

@@ -3,7 +3,7 @@
  *
  * state, one word, changed by CAS:
  *
- *     63 ........ 32 31 ......... 8   4       3        2      1      0
+ *     63 ........ 36 35 ......... 8   4       3        2      1      0
  *     holders        uses             CROWD_W CROWD_R  TURN_W TURN_R CLOSED
  *
  *  1. Every call is a use. The descriptor is open as long as there is one, or until CLOSED is set:
@@ -43,8 +43,8 @@
 #define TURN(side) (UINT64_C(2) << (side))
 #define CROWD(side) (UINT64_C(8) << (side))
 #define USE (UINT64_C(1) << 8)
-#define USES UINT64_C(0xffffff00)
-#define HOLDER (UINT64_C(1) << 32)
+#define USES UINT64_C(0xfffffff00) /* 268 million: more stacks than there is memory for */
+#define HOLDER (UINT64_C(1) << 36)
 
 /* A waiter's since: its call, and in the bits below the side, and whether it is at the gate. */
 #define SIDE 1
@@ -151,7 +151,7 @@ static noinline void leave_slowly(struct m *m, struct gort_file *f, int side)
 	(void)load_acquire(&f->state); /* all other uses have ended: meets leave */
 	gort__poll_forget(&f->poll);
 	step_out(m);
-	close(fd);
+	os_fd_close(fd);
 	m = step_in();
 	finish(f, bit_of_turn(side));
 	leave_gort(m);
@@ -294,6 +294,21 @@ static noinline ssize_t try_outside(struct gort_file *f, struct call *c)
 	return result;
 }
 
+static inline ssize_t try_now(struct gort_file *f, struct call *c)
+{
+	return likely(f->kind <= FILE_OTHER && !c->outside) ? try_quietly(f, c) : try_outside(f, c);
+}
+
+/* A plain thread may be cancelled where it calls the system (pthread_cancel): not here, with a turn. */
+static noinline ssize_t try_as_guest(struct gort_file *f, struct call *c)
+{
+	int cancel = os_cancel_off();
+	ssize_t result = try_now(f, c);
+
+	os_cancel_back(cancel);
+	return result;
+}
+
 static int wait_until_ready(struct gort_file *f, struct call *c)
 {
 	int err = unlikely(f->lent) ? gort__poll_register_again(&f->poll)
@@ -325,8 +340,7 @@ ssize_t gort__file_perform(struct gort_file *f, struct call *c)
 			return -ETIMEDOUT;
 		if (!is_dry(f, c)) {
 			poll_begins(s);
-			result = likely(f->kind <= FILE_OTHER && !c->outside) ? try_quietly(f, c)
-									      : try_outside(f, c);
+			result = likely(m_self() != NULL) ? try_now(f, c) : try_as_guest(f, c);
 			if (result != -EAGAIN)
 				return result;
 		}

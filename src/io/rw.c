@@ -96,6 +96,23 @@ static ssize_t writev_quietly(int fd, const struct iovec *iov, int count)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
+/* Who shares a socket's description may make it block again: it must not, inside gort. Of nothing read
+ * takes nothing, recv a datagram. */
+static inline ssize_t read_once(const struct gort_file *f, void *buf, size_t n)
+{
+	return likely(f->kind == FILE_SOCKET) && likely(n) ? recv(f->poll.fd, buf, n, MSG_DONTWAIT)
+							   : read(f->poll.fd, buf, n);
+}
+
+static ssize_t readv_once(const struct gort_file *f, const struct iovec *iov, int count)
+{
+	struct msghdr m = { .msg_iov = (struct iovec *)(uintptr_t)iov,
+			    .msg_iovlen = (size_t)count };
+
+	return f->kind == FILE_SOCKET ? recvmsg(f->poll.fd, &m, MSG_DONTWAIT)
+				      : readv(f->poll.fd, iov, count);
+}
+
 static ssize_t try_read(struct gort_file *f, struct call *c)
 {
 	ssize_t n;
@@ -103,7 +120,7 @@ static ssize_t try_read(struct gort_file *f, struct call *c)
 	if (must_wait(f, POLL_READ))
 		return -EAGAIN;
 	do
-		n = read(f->poll.fd, c->buf, c->n);
+		n = read_once(f, c->buf, c->n);
 	while (unlikely(n < 0) && errno == EINTR);
 	if (f->stream)
 		f->dry = n > 0 && (size_t)n < c->n && !load_relaxed(&f->exposed);
@@ -145,7 +162,7 @@ static ssize_t try_readv(struct gort_file *f, struct call *c)
 	if (must_wait(f, POLL_READ))
 		return -EAGAIN;
 	do
-		n = readv(f->poll.fd, c->iov, c->count < IOV_MAX ? c->count : IOV_MAX);
+		n = readv_once(f, c->iov, c->count < IOV_MAX ? c->count : IOV_MAX);
 	while (unlikely(n < 0) && errno == EINTR);
 	f->dry = false;
 	return result_of(n);
@@ -383,15 +400,18 @@ GORT_API ssize_t gort_sendmsg(gort_file *f, const struct msghdr *m, int flags)
 static ssize_t at_place(gort_file *f, const char *name, void *buf, size_t n, off_t at, bool writes)
 {
 	ssize_t result = gort__file_may_begin();
+	int cancel;
 
 	if (result == 0)
 		result = gort__file_use(f, name);
 	if (result < 0)
 		return result;
+	cancel = os_cancel_off(); /* file.c */
 	do
 		result = result_of(writes ? pwrite(f->poll.fd, buf, n, at)
 					  : pread(f->poll.fd, buf, n, at));
 	while (result == -EINTR);
+	os_cancel_back(cancel);
 	gort__file_unuse(f);
 	return result;
 }
@@ -416,15 +436,17 @@ GORT_API ssize_t gort_pwrite(gort_file *f, const void *buf, size_t n, off_t at)
 
 GORT_API int gort_fsync(gort_file *f)
 {
-	int err = gort__file_may_begin();
+	int err = gort__file_may_begin(), cancel;
 
 	if (err == 0)
 		err = gort__file_use(f, "gort_fsync");
 	if (err < 0)
 		return err;
+	cancel = os_cancel_off();
 	do
 		err = (int)result_of(fsync(f->poll.fd));
 	while (err == -EINTR);
+	os_cancel_back(cancel);
 	gort__file_unuse(f);
 	return err;
 }

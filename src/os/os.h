@@ -218,6 +218,9 @@ void os_poll_ring(const struct os_poll *p);
 /* What of events, and errors, is true of fd now: a bad descriptor gives POLLNVAL, as poll(2). */
 int os_poll_look(int fd, uint32_t events);
 void os_fd_close(int fd);
+/* The calling thread is not cancelled (pthread_cancel) between the two. */
+int os_cancel_off(void);
+void os_cancel_back(int before);
 
 /* ---- notify.c: signals that the program wants to be told of */
 /* It may be watched: not SIGKILL and SIGSTOP, those that gort uses, and libc's own. */

@@ -88,7 +88,7 @@ static void sleep_idle(struct m *m, bool polls, int64_t until, struct glist *wok
 bool gort__sleep_without_p(struct m *m)
 {
 	struct glist woken = { 0 }; /* by events */
-	int64_t until;
+	int64_t until, now;
 	bool others, polls, kick = false;
 
 	for (;;) {
@@ -126,9 +126,10 @@ bool gort__sleep_without_p(struct m *m)
 	if (m->next_p)
 		gort__m_take(m, m->next_p);
 	gort__ready_events(m->next_p ? m : NULL, &woken);
-	coarse_set(os_now()); /* sysmon may have slept as well */
+	now = os_now();
+	coarse_set(now); /* sysmon may have slept as well */
 	if (kick)
 		gort__sysmon_kick();
-	sysmon_kick_if_busy();
+	sysmon_kick_if_busy(now);
 	return !load_relaxed(&sched.stopping);
 }

@@ -194,7 +194,8 @@ int gort__poll_register_again(struct pollee *p)
 
 void gort__poll_forget(struct pollee *p)
 {
-	if (load_relaxed(&p->life) == load_relaxed(&sched.life) && netpoll_up())
+	if (load_relaxed(&p->life) == load_relaxed(&sched.life) && netpoll_up() &&
+	    !gort__forked) /* the instance is the parent's as well */
 		os_poll_remove(p->borrowed ? &net.lent : &net.poll, p->fd);
 }
 
@@ -242,17 +243,20 @@ static int wait_at(struct pollee *p, int side, int64_t what, int64_t until, bool
 	struct pollside *s = &p->side[side];
 	struct waiter w = { .elem = p, .since = what };
 	int64_t deadline;
+	int err;
 
 	lock_acquire(&p->lock);
 	if (unlikely(p->ended) || (ready && load_relaxed(&s->ready))) { /* e3 */
-		int err = p->ended;
-
+		err = p->ended;
 		lock_release(&p->lock);
 		return err;
 	}
 	deadline = load_relaxed(&s->deadline);
-	return gort__wait(&w, &s->waiting, &p->lock, deadline < until ? deadline : until, why,
-			  WAIT_BACK);
+	err = gort__wait(&w, &s->waiting, &p->lock, deadline < until ? deadline : until, why,
+			 WAIT_BACK);
+	if (unlikely(w.guest != NULL))
+		sysmon_kick_if_lazy(); /* it has counted as one that is waited for: deadlock.c */
+	return err;
 }
 
 int gort__poll_wait(struct pollee *p, int side, int64_t what, enum g_why why)

@@ -368,9 +368,10 @@ struct sched {
 	/* Read by every wake, written when an M goes idle or wakes. atomic */
 	aligned_line uint32_t idle_ps; /* written under lock */
 	uint32_t spinning;
-	uint32_t quiet; /* the last callers found nothing worth taking: let sysmon call */
-	uint32_t lazy;  /* sysmon sleeps long: work that may age must wake it. LAZY_* */
-	int64_t watch;  /* sysmon wakes by then: an earlier timer must wake it. INT64_MIN: awake */
+	uint32_t quiet;     /* the last callers found nothing worth taking: let sysmon call */
+	uint32_t lazy;      /* sysmon sleeps long: work that may age must wake it. LAZY_* */
+	int64_t lazy_until; /* atomic: till when, if it does not wait for events then */
+	int64_t watch; /* sysmon wakes by then: an earlier timer must wake it. INT64_MIN: awake */
 	uint32_t stopping;
 	uint32_t global_count; /* written under lock */
 	uint32_t stranded;     /* retired Ps may have timers */
@@ -669,12 +670,15 @@ static inline void sysmon_kick_if_lazy(void)
 }
 
 /* A P has begun to run, for what it does itself. While others idle nobody waits for this one, and who
- * queues something kicks. */
-static inline void sysmon_kick_if_busy(void)
+ * queues something kicks. But nobody may wait for events any more. */
+#define NET_LOOK (1 * GORT_MS) /* how long events may wait for a goroutine that computes */
+static inline void sysmon_kick_if_busy(int64_t now)
 {
 	uint32_t lazy = load_relaxed(&gort__sched.lazy);
 
-	if (lazy && (lazy == LAZY_LONG || load_relaxed(&gort__sched.idle_ps) == 0))
+	if (lazy &&
+	    (lazy == LAZY_LONG || load_relaxed(&gort__sched.idle_ps) == 0 ||
+	     (netpoll_up() && load_relaxed(&gort__sched.lazy_until) > now + NET_LOOK)))
 		gort__sysmon_kick();
 }
 

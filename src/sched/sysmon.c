@@ -25,8 +25,8 @@
  *                                 threads have just been found asleep: more will follow
  *    all Ps idle                  every SLICE for a while, then not at all: an idle program uses
  *                                 no CPU. The poller (idle.c) waits for timers then
- *    an M waits for events        every NET_LOOK at least, but where all have been idle for long: it may
- *                                 have gone to run what they woke, and tells nobody
+ *    an M waits for events        every NET_LOOK while goroutines run now and then: it may have gone to
+ *                                 run what they woke; else it kicks when it goes
  * Other sleeps of a SLICE or more are lazy. It is announced (lazy, watch), then comes a full fence, then a
  * last look; whoever queues work while a P idles, or sets an earlier timer, or takes an idle P, kicks.
  * The argument stands in proc.c (b1-b9) and timers.c (c1-c6).
@@ -43,7 +43,6 @@
 #define LOOK_BUSY (100 * GORT_US)
 #define SLICE (10 * GORT_MS)
 #define TIMER_LOOK (1 * GORT_MS)
-#define NET_LOOK (1 * GORT_MS)   /* how long events may wait for a goroutine that computes */
 #define TIMER_LATE (5 * GORT_MS) /* nobody comes: there is no M to be had */
 #define BUSY_LOOK (1 * GORT_MS)
 #define BUSY_WORK (900 * GORT_US)
@@ -69,6 +68,7 @@ static struct {
 	uint32_t idle_counts; /* since a P ran */
 	uint32_t idle_looks;  /* the same */
 	uint64_t picks;       /* that all Ps had made at the last look */
+	bool moved;           /* they were others than at the one before */
 	uint32_t net_looks;   /* at the last look */
 	uint32_t polls;       /* it sleeps in netpoll */
 	uint32_t hot;         /* looks that follow quickly: threads have just gone to sleep */
@@ -219,6 +219,7 @@ static void look_for_events(struct look *l)
 static struct look look(int64_t now)
 {
 	uint32_t n = load_acquire(&sched.p_count);
+	uint64_t before = sysmon.picks;
 	struct look l;
 
 	l.running = l.aged = l.due = false;
@@ -227,6 +228,7 @@ static struct look look(int64_t now)
 	look_for_events(&l);
 	for (uint32_t i = 0; i < n; i++)
 		look_at(load_relaxed(&sched.all_p[i]), now, &l);
+	sysmon.moved = sysmon.picks != before;
 	l.stuck.fresh = l.aged || l.due ||
 		load_relaxed(&sched.global_count) > load_relaxed(&sched.tired.count);
 	if (load_relaxed(&sched.global_count))
@@ -300,15 +302,15 @@ static void sleep_lazily(int64_t most, int64_t soonest, bool all_idle, uint32_t 
 	note_clear(&sysmon.kicked);
 	lock_acquire(&sched.lock); /* against a poller that leaves (poll_end) */
 	polls = nobody_polls();
-	if (!polls && netpoll_up() &&
-	    how == LAZY_SLICE) /* who does may go, to run, without a word */
+	if (!polls && netpoll_up() && sysmon.moved) /* who does may go, to run, without a word */
 		most = most < sysmon.looked_at + NET_LOOK ? most : sysmon.looked_at + NET_LOOK;
 	until = uncovered_timer();
 	until = until < most ? until : most;
 	watch = until < soonest ? INT64_MIN : until;
 	until = until < soonest ? soonest : until;
 	store_relaxed(&sched.watch, watch); /* c4 */
-	store_relaxed(&sched.lazy, how);    /* b1 */
+	store_relaxed(&sched.lazy_until, polls ? INT64_MIN : until);
+	store_relaxed(&sched.lazy, how); /* b1 */
 	if (polls)
 		store_relaxed(&sched.net_polled, 1);
 	lock_release(&sched.lock);

@@ -167,6 +167,8 @@ void gort__fd_delist(struct waiter *w)
 	struct entry *e = container_of(w->lock, struct entry, poll.lock);
 
 	let_go(e, w->guest != NULL);
+	if (unlikely(w->guest != NULL))
+		sysmon_kick_if_lazy(); /* as in netpoll.c */
 }
 
 void gort__fds_end(void)

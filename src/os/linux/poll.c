@@ -2,7 +2,7 @@
  * poll.c - waiting for descriptors, in one epoll instance. See os.h.
  *
  * errno is kept: gort runs inside calls of user code that may look at it. Raw system calls, since
- * the libc's are points of cancellation, which cost.
+ * the libc's are points of cancellation, which cost, and at which a plain thread may end: inside gort.
  */
 #include "base/base.h"
 #include "os/linux/linux.h"
@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -89,7 +90,7 @@ void os_poll_ring(const struct os_poll *p)
 {
 	int saved = errno;
 
-	eventfd_write(p->bell, 1);
+	(void)syscall(SYS_write, p->bell, &(uint64_t){ 1 }, sizeof(uint64_t));
 	errno = saved;
 }
 
@@ -116,12 +117,12 @@ static int64_t wait_for(int fd, struct epoll_event *e, int most, const struct ti
  * sleeps on. */
 static bool is_bell(const struct os_poll *p, const struct epoll_event *e, bool sleeps)
 {
-	eventfd_t count;
+	uint64_t count;
 
 	if (e->data.u64 != OS_POLL_BELL)
 		return false;
 	if (sleeps)
-		(void)eventfd_read(p->bell, &count);
+		(void)syscall(SYS_read, p->bell, &count, sizeof count);
 	return true;
 }
 
@@ -155,7 +156,7 @@ int os_poll_look(int fd, uint32_t events)
 	int saved = errno, n;
 
 	do
-		n = poll(&p, 1, 0);
+		n = (int)syscall(SYS_ppoll, &p, 1, &(struct timespec){ 0 }, NULL, 8);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return (int)failed(saved);
@@ -163,10 +164,24 @@ int os_poll_look(int fd, uint32_t events)
 	return n ? p.revents & 0x7fff : 0;
 }
 
+int os_cancel_off(void)
+{
+	int before;
+
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+	return before;
+}
+
+void os_cancel_back(int before)
+{
+	(void)pthread_setcancelstate(before, NULL);
+}
+
 void os_fd_close(int fd)
 {
-	int saved = errno;
+	int saved = errno, cancel = os_cancel_off();
 
 	close(fd);
+	os_cancel_back(cancel);
 	errno = saved;
 }
