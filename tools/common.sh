@@ -47,7 +47,7 @@ need_build()
 # Every C source. gort.h is set by hand: its columns are the manual.
 sources()
 {
-	find src sim include tests examples bench -name '*.[ch]' ! -path include/gort.h | sort
+	find src sim include extra tests examples bench -name '*.[ch]' ! -path include/gort.h | sort
 }
 
 # run_ctest PRESET LOG [OPTION...]: run what was built; sets passed, failed, skipped.
