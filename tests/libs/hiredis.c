@@ -3,7 +3,7 @@
  * and its asynchronous ones, whose events goroutines wait for.
  */
 #include "hogs.h"
-#include "process.h"
+#include "threads.h"
 
 #include <fcntl.h>
 #include <hiredis/async.h>
@@ -365,7 +365,6 @@ static void async_client(void *arg)
 	CHECK_EQ(async_run(&a, INT32_MAX), 0);
 	CHECK(a.gone);
 	CHECK_EQ(a.replies, 2 * ROUNDS);
-	CHECK(count_threads() <= gort_maxprocs(0) + 8);
 	gort_waitgroup_done(&me.server->ended);
 }
 
@@ -374,9 +373,10 @@ TEST(asynchronous_connections_need_no_threads)
 {
 	struct server s;
 
+	make_room_for_descriptors(CLIENTS + 50);
 	server_start(&s);
 	clients_start(&s, CLIENTS, async_client);
-	CHECK_EQ(gort_waitgroup_wait(&s.ended), 0);
+	check_few_threads(most_threads(&s.ended), CLIENTS);
 	server_stop(&s);
 }
 
