@@ -148,6 +148,30 @@ TEST(easy_perform_beside_hogs)
 	curl_stop(&server, all);
 }
 
+/* By name: curl has a thread of its own look it up, and waits for that. */
+TEST(names_are_looked_up_by_threads_of_curl)
+{
+	struct http server;
+	struct transfer *all = curl_start(&server, 0);
+	const char *port = strrchr(server.address, ':');
+	gort_waitgroup ended = { 0 };
+	struct hogs hogs = { 0 };
+
+	hogs_start(&hogs, 2);
+	for (int i = 0; i < MANY / 10; i++) {
+		transfer_number(&all[i], &server, i);
+		snprintf(all[i].url, sizeof all[i].url, "http://localhost%s/%d", port, i);
+		CHECK_EQ(curl_easy_setopt(all[i].easy, CURLOPT_URL, all[i].url), CURLE_OK);
+		CHECK_EQ(curl_easy_setopt(all[i].easy, CURLOPT_IPRESOLVE, CURL_IPRESOLVE_V4),
+			 CURLE_OK);
+		CHECK_EQ(gort_waitgroup_go(&ended, perform, &all[i]), 0);
+	}
+	CHECK_EQ(gort_waitgroup_wait(&ended), 0);
+	hogs_stop(&hogs);
+	CHECK_EQ(server.requests, MANY / 10);
+	curl_stop(&server, all);
+}
+
 /* ---- by events: curl says which sockets it waits for, and until when */
 
 struct loop {
