@@ -18,6 +18,13 @@
 
 #define LONG_TIME (3600 * GORT_SEC)
 
+/* A checked build: mem_fail_after works. */
+#ifdef GORT_CHECKED
+#define CHECKED true
+#else
+#define CHECKED false
+#endif
+
 /* "@gort-test-NAME-PID": tests run beside each other. Good until the next call. */
 static inline const char *local_name(const char *name)
 {

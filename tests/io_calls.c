@@ -77,7 +77,8 @@ static void make_world(void)
 static void close_world(void)
 {
 	for (int i = 0; i < FILES; i++) {
-		EVENTUALLY(is_at_rest(w.file[i]) || (load_relaxed(&w.file[i]->state) & 0xfffffffff) == 1);
+		EVENTUALLY(is_at_rest(w.file[i]) ||
+			   (load_relaxed(&w.file[i]->state) & 0xfffffffff) == 1);
 		gort_close(w.file[i]);
 	}
 	close_both(w.other);
@@ -549,7 +550,8 @@ TEST(all_calls_on_what_is_closed)
 		CHECK_EQ(gort_close(w.file[i]), 0);
 		check_closed(w.file[i]);
 		on_guest(check_closed, w.file[i]);
-		CHECK(is_at_rest(w.file[i]) || (load_relaxed(&w.file[i]->state) & 0xfffffffff) == 1);
+		CHECK(is_at_rest(w.file[i]) ||
+		      (load_relaxed(&w.file[i]->state) & 0xfffffffff) == 1);
 	}
 	for (int i = 0; i < FILES; i++) /* the last holder's, in close_world */
 		CHECK_EQ(load_relaxed(&w.file[i]->state) >> 36, 1);

@@ -187,6 +187,8 @@ TEST(out_of_memory)
 {
 	int p[2];
 
+	if (!CHECKED)
+		SKIP("memory is never short");
 	CHECK_EQ(pipe(p), 0);
 	CHECK_EQ(gort_wait_fd(p[0], POLLIN, gort_in(GORT_MS)), -ETIMEDOUT);
 	mem_fail_after(1);
