@@ -11,8 +11,10 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static void make_pipe(gort_file **r, gort_file **w)
@@ -245,6 +247,36 @@ TEST(a_number_is_used_again_while_somebody_waits_for_the_old_one)
 	}
 }
 
+static void *write_in_the_end(void *arg)
+{
+	sleep(1);
+	CHECK_EQ(write(*(int *)arg, "x", 1), 1);
+	return NULL;
+}
+
+/* Who shares a socket may have made it block: no thread may sleep inside gort. */
+TEST(a_socket_that_others_made_to_block)
+{
+	struct iovec v;
+	gort_file *f;
+	pthread_t t;
+	int s[2];
+	char c;
+
+	v = (struct iovec){ &c, 1 };
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), 0);
+	CHECK_EQ(gort_file_from_fd(&f, s[0]), 0);
+	CHECK_EQ(fcntl(s[0], F_SETFL, fcntl(s[0], F_GETFL) & ~O_NONBLOCK), 0);
+	CHECK_EQ(pthread_create(&t, NULL, write_in_the_end, &s[1]), 0);
+	CHECK_EQ(gort_set_read_deadline(f, gort_in(20 * GORT_MS)), 0);
+	CHECK_EQ(gort_read(f, &c, 1), -ETIMEDOUT);
+	CHECK_EQ(gort_set_read_deadline(f, gort_in(20 * GORT_MS)), 0);
+	CHECK_EQ(gort_readv(f, &v, 1), -ETIMEDOUT);
+	CHECK_EQ(pthread_join(t, NULL), 0);
+	CHECK_EQ(gort_close(f), 0);
+	close(s[1]);
+}
+
 static atomic_int at_start;
 
 static void *first_std(void *arg)
@@ -375,6 +407,66 @@ TEST_PLAIN(a_turn_survives_no_runtime)
 		CHECK_EQ(gort_run(write_once, NULL, NULL), 0);
 	}
 	CHECK_EQ(gort_close(shared), 0);
+}
+
+static gort_file *from_a, *from_b, *to_a, *to_b;
+
+static void copy_it(void *arg)
+{
+	(void)arg;
+	gort_copy(to_a, from_b, -1, NULL);
+}
+
+static int leave_it_copying(void *arg)
+{
+	(void)arg;
+	make_pipe(&from_b, &from_a);
+	make_pipe(&to_b, &to_a);
+	CHECK_EQ(gort_go(copy_it, NULL), 0);
+	gort_sleep(10 * GORT_MS);
+	return 0;
+}
+
+static int open_descriptors(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) != -1;
+	return n;
+}
+
+/* A copy that waits as the runtime ends keeps no descriptor open, neither the files' nor its own. */
+TEST_PLAIN(a_copy_ends_with_its_runtime)
+{
+	int before = open_descriptors();
+
+	CHECK_EQ(gort_run(leave_it_copying, NULL, NULL), 0);
+	CHECK_EQ(gort_close(from_a), 0);
+	CHECK_EQ(gort_close(from_b), 0);
+	CHECK_EQ(gort_close(to_a), 0);
+	CHECK_EQ(gort_close(to_b), 0);
+	CHECK_EQ(open_descriptors(), before);
+}
+
+TEST(copies_are_appended)
+{
+	char path[] = "/tmp/gort-append-XXXXXX", text[8];
+	int fd = mkstemp(path), n = 0;
+	gort_file *from, *to;
+
+	CHECK(fd >= 0);
+	CHECK_EQ(write(fd, "abc", 3), 3);
+	CHECK_EQ(gort_open(&from, path, O_RDONLY, 0), 0);
+	CHECK_EQ(gort_open(&to, path, O_WRONLY | O_APPEND, 0), 0);
+	CHECK_EQ(unlink(path), 0);
+	n = gort_copy(to, from, 3, NULL);
+	CHECK_EQ(n, 0);
+	CHECK_EQ(gort_close(from), 0);
+	CHECK_EQ(gort_close(to), 0);
+	CHECK_EQ(pread(fd, text, sizeof text, 0), 6);
+	CHECK_EQ(memcmp(text, "abcabc", 6), 0);
+	close(fd);
 }
 
 /* ---- deadlocks */

@@ -131,7 +131,9 @@ static void finish(struct gort_file *f, uint64_t turn)
 static bool leave_or_pass(struct m *m, struct gort_file *f, int *side)
 {
 	while (!leave(f, bit_of_turn(*side))) {
-		if (*side < 0 || !(load_relaxed(&f->state) & CROWD(*side)))
+		uint64_t s = load_acquire(&f->state); /* meets the release in leave: life is seen */
+
+		if (*side < 0 || !(s & CROWD(*side)))
 			return false;
 		pass_turn(m, f, *side);
 		*side = -1;

@@ -23,7 +23,11 @@
  * (net_polled, under sched.lock).
  *  - An M that goes idle takes it, if it is free; it sleeps there instead of on its note. Who wakes
  *    that M rings the bell (a descriptor) as well: M stores polls (w1), full fence, looks at its
- *    note (w2); who wakes it stores the note (w3), full fence, reads polls (w4).
+ *    note (w2); who wakes it stores the note (w3), full fence, reads polls (w4). Only who sleeps there
+ *    hears the bell: who just looks would take it from the one that it was rung for.
+ *  - With whom it has woken that M takes a P, and leaves the role to nobody: it kicks sysmon, unless that
+ *    looks soon (sysmon_kick_if_busy). While other Ps run, an M that idles takes it only if nobody has
+ *    looked for events of late (unattended): it would be woken by each.
  *  - sysmon takes it for its lazy sleeps when no M has it: no M may be left to idle (all are bound to
  *    goroutines), or one P runs for long while others idle. A first registration kicks sysmon, which
  *    may sleep without it.
@@ -320,7 +324,7 @@ void gort__poll_end(struct pollee *p, int err)
 /* Under the lock: step e4. */
 static void side_is_ready(struct pollside *s, struct glist *woken)
 {
-	store_relaxed(&s->ready, 1);
+	store_release(&s->ready, 1); /* meets the swap in poll_begins: hung is seen */
 	if (s->waiting.head)
 		wake_all(&s->waiting, 0, woken);
 }
@@ -390,7 +394,8 @@ bool gort__netpoll(struct m *m)
 
 void gort__netpoll_sleep(struct note *note, uint32_t *polls, int64_t until, struct glist *woken)
 {
-	store_seq(polls, 1);   /* w1 */
+	store_relaxed(polls, 1); /* w1 */
+	fence_seq();
 	if (!note_woken(note)) /* w2 */
 		poll_until(until, woken);
 	store_relaxed(polls, 0);

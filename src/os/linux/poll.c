@@ -4,6 +4,7 @@
  * errno is kept: gort runs inside calls of user code that may look at it. Raw system calls, since
  * the libc's are points of cancellation, which cost, and at which a plain thread may end: inside gort.
  */
+#include "base/atomic.h"
 #include "base/base.h"
 #include "os/linux/linux.h"
 
@@ -27,8 +28,9 @@ _Static_assert((uint32_t)OS_POLL_IN == EPOLLIN && (uint32_t)OS_POLL_OUT == EPOLL
 		       (uint32_t)OS_POLL_EDGE == EPOLLET && (uint32_t)OS_POLL_ONCE == EPOLLONESHOT,
 	       "the kernel's numbers");
 
-/* The kernel has none that takes nanoseconds (before Linux 5.11, and in emulators). */
-static bool no_pwait2;
+/* The kernel has none that takes nanoseconds (before Linux 5.11, and in emulators), or a filter that does
+ * not know it forbids it. */
+static bool no_pwait2; /* atomic */
 
 static int64_t failed(int saved)
 {
@@ -99,11 +101,11 @@ static int64_t wait_for(int fd, struct epoll_event *e, int most, const struct ti
 	int64_t n = -1;
 
 	if (left && (left->tv_sec || left->tv_nsec)) {
-		if (!no_pwait2) {
+		if (!load_relaxed(&no_pwait2)) {
 			n = syscall(SYS_epoll_pwait2, fd, e, most, left, NULL, 8);
-			if (n >= 0 || errno != ENOSYS)
+			if (n >= 0 || (errno != ENOSYS && errno != EPERM))
 				return n;
-			no_pwait2 = true;
+			store_relaxed(&no_pwait2, true);
 		}
 		if (ppoll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, left, NULL) < 0)
 			return -1;
