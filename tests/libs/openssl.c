@@ -444,6 +444,60 @@ TEST(writes_stay_in_one_piece)
 	ends_close(&e);
 }
 
+static void drain(void *t)
+{
+	char text[4096];
+
+	while (gort_tls_read(t, text, sizeof text) > 0)
+		continue;
+}
+
+#define UPDATES SCALE(200)
+
+static void write_pieces(void *t)
+{
+	char *text = malloc(PIECE);
+
+	CHECK(text != NULL);
+	for (int i = 0; i < UPDATES; i++) {
+		memset(text, 'a' + i % 26, PIECE);
+		CHECK_EQ(gort_tls_write(t, text, PIECE), PIECE);
+	}
+	CHECK_EQ(gort_tls_close(t), 0);
+	free(text);
+}
+
+/* The client's reader has to answer while its writer is at it; both have something to send. */
+// variants: maxprocs
+TEST(key_updates_are_answered_beside_a_writer)
+{
+	gort_waitgroup ended = { 0 };
+	size_t got = 0;
+	char text[20000];
+	struct ends e;
+	ssize_t n;
+
+	ends_open(&e);
+	ends_meet(&e);
+	CHECK_EQ(gort_waitgroup_go(&ended, write_pieces, e.tls[0]), 0);
+	CHECK_EQ(gort_waitgroup_go(&ended, drain, e.tls[0]), 0);
+	for (int i = 0; (n = gort_tls_read(e.tls[1], text, sizeof text)) > 0; i++) {
+		for (ssize_t k = 0; k < n; k++, got++)
+			CHECK_EQ(text[k], (char)('a' + got / PIECE % 26));
+		if (i < UPDATES) {
+			CHECK_EQ(SSL_key_update(gort_tls_ssl(e.tls[1]), SSL_KEY_UPDATE_REQUESTED),
+				 1);
+			CHECK_EQ(gort_tls_write(e.tls[1], "x", 1), 1);
+		}
+	}
+	CHECK_EQ(n, 0);
+	CHECK_EQ(got, (size_t)UPDATES * PIECE);
+	CHECK_EQ(gort_tls_close(e.tls[1]), 0);
+	CHECK_EQ(gort_waitgroup_wait(&ended), 0);
+	CHECK_STR(gort_tls_error(e.tls[0]), "");
+	ends_close(&e);
+}
+
 /* ---- deadlines, cancellation, ends */
 
 TEST(a_handshake_obeys_a_deadline_and_goes_on)
@@ -479,14 +533,6 @@ TEST(a_read_obeys_deadlines_and_goes_on)
 	CHECK_EQ(gort_tls_read(e.tls[0], text, sizeof text), 4);
 	CHECK_EQ(gort_tls_read(e.tls[1], text, sizeof text), 5);
 	ends_close(&e);
-}
-
-static void drain(void *t)
-{
-	char text[4096];
-
-	while (gort_tls_read(t, text, sizeof text) > 0)
-		continue;
 }
 
 /* The peer reads nothing. Its side still can be read, and what was left goes before what comes. */
@@ -638,6 +684,31 @@ TEST(guests_may_call)
 	ends_open(&e);
 	g = guest_start(meet, &e);
 	CHECK_EQ(gort_tls_read(e.tls[1], text, sizeof text), 5);
+	guest_join(g);
+	ends_close(&e);
+}
+
+/* What somebody else has left in the thread's queue of errors is not taken for an error here. */
+static void meet_with_an_error(void *e)
+{
+	char text[8];
+
+	meet(e);
+	ERR_raise(ERR_LIB_USER, ERR_R_INTERNAL_ERROR);
+	CHECK_EQ(gort_tls_read(((struct ends *)e)->tls[0], text, sizeof text), 4);
+	CHECK_STR(gort_tls_error(((struct ends *)e)->tls[0]), "");
+}
+
+TEST(errors_of_others_are_not_ours)
+{
+	struct guest *g;
+	struct ends e;
+	char text[8];
+
+	ends_open(&e);
+	g = guest_start(meet_with_an_error, &e);
+	CHECK_EQ(gort_tls_read(e.tls[1], text, sizeof text), 5);
+	CHECK_EQ(gort_tls_write(e.tls[1], "back", 4), 4);
 	guest_join(g);
 	ends_close(&e);
 }
