@@ -528,8 +528,8 @@ int gort_signal_stop(gort_chan *c);
 
 /* One handle for each, reference counted. A call that would have to wait parks its goroutine, and no
  * thread (plain threads sleep). Any number of goroutines may use a file at once: at each side, reading
- * and writing, their calls are made one after the other, in the order in which they came, so a
- * write of any length stays in one piece. Descriptors are closed by exec. No call raises SIGPIPE,
+ * and writing, their calls are made one after the other, in the order in which they came (unless a
+ * deadline is set while they wait for their turn), so a write of any length stays in one piece. Descriptors are closed by exec. No call raises SIGPIPE,
  * or gives -EINTR or -EAGAIN.
  *
  * Calls that are made for each file, if nothing else is said: [c], and that comes first: a call under
