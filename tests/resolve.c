@@ -527,12 +527,13 @@ static void cancel_soon(void *arg)
 
 	EVENTUALLY(atomic_load(&x.inside) > c->inside || waiting() > PLACES);
 	gort_ctx_cancel(c->ctx, 0);
+	gort_ctx_release(c->ctx);
 }
 
 static void check_cancel(void *host)
 {
 	gort_ctx *ctx = gort_ctx_with_cancel(gort_ctx_background());
-	struct canceler c = { ctx, atomic_load(&x.inside) };
+	struct canceler c = { gort_ctx_retain(ctx), atomic_load(&x.inside) };
 	gort_ctx *before;
 
 	CHECK_EQ(gort_go_copy(cancel_soon, &c, sizeof c), 0);
