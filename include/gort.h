@@ -419,7 +419,8 @@ gort_ctx *gort_ctx_retain(gort_ctx *ctx);
 void gort_ctx_release(gort_ctx *ctx); /* the last release of a live one cancels it */
 
 /* End it, all below it, and the waits of all goroutines under them. The first end wins. cause: a negative
- * errno, else -ECANCELED. Of one that with_value or without_cancel made: misuse. */
+ * errno, else -ECANCELED. Those whom it wakes may release ctx at once. Of one that with_value or
+ * without_cancel made: misuse. */
 void gort_ctx_cancel(gort_ctx *ctx, int cause);
 int gort_ctx_err(gort_ctx *ctx);   /* 0 while it lives, -ECANCELED, -ETIMEDOUT */
 int gort_ctx_cause(gort_ctx *ctx); /* 0, or the cause given: the parent's if it ended first */

@@ -564,3 +564,35 @@ TEST(what_was_done_before_a_cancellation_is_seen_after_it)
 	}
 	gort_chan_release(mail.never);
 }
+
+static _Atomic(gort_ctx *) to_cancel;
+
+static void cancel_what_comes(void *arg)
+{
+	gort_ctx *ctx;
+
+	(void)arg;
+	for (int i = 0; i < SCALE(3000); i++) {
+		while ((ctx = atomic_exchange(&to_cancel, NULL)) == NULL)
+			arch_pause();
+		gort_ctx_cancel(ctx, 0);
+	}
+}
+
+/* The last reference goes while the one who cancels is still at it. */
+// variants: maxprocs
+TEST(those_whom_a_cancel_wakes_release_it)
+{
+	struct guest *canceler = guest_start(cancel_what_comes, NULL);
+
+	for (int i = 0; i < SCALE(3000); i++) {
+		gort_ctx *ctx = gort_ctx_with_cancel(gort_ctx_background()), *before;
+
+		before = gort_ctx_enter(ctx);
+		atomic_store(&to_cancel, ctx);
+		CHECK_EQ(gort_sleep(100 * GORT_SEC), -ECANCELED);
+		gort_ctx_leave(before);
+		gort_ctx_release(ctx);
+	}
+	guest_join(canceler);
+}

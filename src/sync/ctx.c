@@ -595,7 +595,9 @@ GORT_API void gort_ctx_cancel(gort_ctx *ctx, int cause)
 	if (!c || !c->ends)
 		gort__misuse("gort_ctx_cancel", "a context that does not end by itself");
 	m = rt_enter();
+	gort__ctx_retain(c); /* those whom it wakes may release theirs */
 	gort__ctx_cancel(m, c, cause);
+	gort__ctx_release(m, c);
 	rt_leave(m);
 }
 
