@@ -424,7 +424,8 @@ static int fail_each_allocation(gort_case *cases, size_t n)
 		int err;
 
 		mem_fail_after(nth);
-		err = gort_select(cases, n, gort_in(20 * GORT_MS));
+		err = gort_select(cases, n,
+				  gort_in(300 * GORT_MS)); /* not to pass before it waits */
 		mem_fail_after(0);
 		if (err == -ETIMEDOUT)
 			return failed;

@@ -954,10 +954,24 @@ TEST_PLAIN(timers_of_retired_ps_come_without_memory_to_move_them)
 
 /* ---- out of memory --------------------------------------------------------------------------- */
 
+/* A thread that is being made takes memory, too. */
+static bool no_thread_is_made(void)
+{
+	struct m *m = rt_enter();
+	bool none;
+
+	lock_acquire(&gort__sched.lock);
+	none = gort__sched.asked == 0;
+	lock_release(&gort__sched.lock);
+	rt_leave(m);
+	return none;
+}
+
 /* On a guest, which has no cache: channel, timer, and the heap's first arrays. */
 static void start_without_memory(void *arg)
 {
 	(void)arg;
+	EVENTUALLY(no_thread_is_made());
 	for (uint32_t n = 1; n < 6; n++) {
 		gort_timer *t;
 
