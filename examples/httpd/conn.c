@@ -3,6 +3,7 @@
  */
 #include "httpd.h"
 
+#include <poll.h>
 #include <string.h>
 #include <sys/uio.h>
 
@@ -52,6 +53,14 @@ int flush_with_more(struct conn *c)
 	return n < 0 ? (int)n : 0;
 }
 
+/* The server stops, and nobody may be idle any more; but what has come already is answered. */
+static ssize_t read_last(struct conn *c)
+{
+	if (gort_wait_fd(gort_file_fd(c->socket), POLLIN, GORT_NOW) <= 0)
+		return -ECANCELED;
+	return gort_read(c->socket, c->in + c->end, HEAD_MOST - c->end);
+}
+
 /* The first bytes of a request: for as long as a client may be idle, and until the server stops. */
 static ssize_t read_first(struct conn *c)
 {
@@ -62,7 +71,7 @@ static ssize_t read_first(struct conn *c)
 	renew(&c->read_until, c->first ? o->request : o->idle, c->socket, gort_set_read_deadline);
 	n = gort_read(c->socket, c->in + c->end, HEAD_MOST - c->end);
 	gort_ctx_leave(before);
-	return n;
+	return n == -ECANCELED ? read_last(c) : n;
 }
 
 /* What there is, up to a place in in. *timed: the time for the request runs. */
