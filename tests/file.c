@@ -490,6 +490,39 @@ TEST(no_sigpipe_is_raised)
 	check_broken_ones(NULL); /* it would die */
 }
 
+/* Takes some, and hangs up: with luck in the midst of one call of sendfile's or splice's. */
+static void *hang_up_midway(void *arg)
+{
+	gort_file *f = arg;
+	char buf[4096];
+	unsigned some = 0;
+
+	while (some++ < 20)
+		(void)!recv(gort_file_fd(f), buf, sizeof buf, 0); /* it does not wait */
+	shutdown(gort_file_fd(f), SHUT_RDWR);
+	return NULL;
+}
+
+// variants: maxprocs
+TEST(no_sigpipe_when_the_reader_goes_midway)
+{
+	gort_file *file = scratch_file(), *p[2];
+	pthread_t reader;
+	int rc;
+
+	CHECK_EQ(ftruncate(gort_file_fd(file), 1 << 20), 0);
+	for (int i = 0; i < SCALE(3000); i++) { /* SIGPIPE would kill */
+		socket_pair(SOCK_STREAM, p);
+		CHECK_EQ(lseek(gort_file_fd(file), 0, SEEK_SET), 0);
+		CHECK_EQ(pthread_create(&reader, NULL, hang_up_midway, p[0]), 0);
+		rc = gort_copy(p[1], file, -1, NULL);
+		CHECK(rc == -EPIPE || rc == -ECONNRESET);
+		CHECK_EQ(pthread_join(reader, NULL), 0);
+		close_both(p);
+	}
+	CHECK_EQ(gort_close(file), 0);
+}
+
 /* One that is the program's own, and blocked, stays. */
 static void check_pending_stays(void *arg)
 {

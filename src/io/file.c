@@ -274,7 +274,7 @@ static inline ssize_t try_quietly(struct gort_file *f, struct call *c)
 		return c->try(f, c);
 	gort__quiet_begin(&q);
 	result = c->try(f, c);
-	gort__quiet_end(&q, result == -EPIPE);
+	gort__quiet_end(&q, result == -EPIPE || (result >= 0 && (size_t)result < c->n));
 	return result;
 }
 

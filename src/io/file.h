@@ -60,13 +60,15 @@ int gort__file_begin(struct gort_file *f, struct call *c, const char *name);
 ssize_t gort__file_perform(struct gort_file *f, struct call *c);
 ssize_t gort__file_end(struct gort_file *f, int side, ssize_t result);
 
-/* rw.c: SIGPIPE is blocked on this thread, and taken back if it has come in between. */
+/* rw.c: SIGPIPE is blocked on this thread, and taken back if it has come in between. raised: it may
+ * have: at EPIPE, and where a part was written: the kernel goes on from one piece to the next, raises
+ * it at one that fails, and tells what went before that. */
 struct quiet {
 	sigset_t before;
 	bool pending;
 };
 void gort__quiet_begin(struct quiet *q);
-void gort__quiet_end(struct quiet *q, bool broken);
+void gort__quiet_end(struct quiet *q, bool raised);
 
 int64_t gort__file_waits(const struct call *c); /* what, for gort__poll_pause */
 void gort__file_abandon(void *file);            /* for drop: nobody else knows it */

@@ -55,12 +55,12 @@ void gort__quiet_begin(struct quiet *q)
 	pthread_sigmask(SIG_BLOCK, &pipe, &q->before);
 }
 
-void gort__quiet_end(struct quiet *q, bool broken)
+void gort__quiet_end(struct quiet *q, bool raised)
 {
 	const struct timespec at_once = { 0 };
 	sigset_t pipe = only_sigpipe();
 
-	if (broken && !q->pending)
+	if (raised && !q->pending)
 		(void)sigtimedwait(&pipe, NULL, &at_once);
 	pthread_sigmask(SIG_SETMASK, &q->before, NULL);
 }
@@ -74,7 +74,7 @@ static ssize_t writev_masked(int fd, const struct iovec *iov, int count)
 	gort__quiet_begin(&q);
 	n = writev(fd, iov, count);
 	err = errno;
-	gort__quiet_end(&q, n < 0 && err == EPIPE);
+	gort__quiet_end(&q, n >= 0 || err == EPIPE);
 	errno = err;
 	return n;
 }
