@@ -38,15 +38,33 @@ struct window window_begin(const struct load *l)
 	return (struct window){ .cpu_start = server_cpu(l->server), .start = now() };
 }
 
+static double seconds_of(const struct window *w)
+{
+	return (double)(now() - w->start) / NS_PER_SEC;
+}
+
+static double cpu_of(const struct window *w, const struct load *l)
+{
+	return (double)(server_cpu(l->server) - w->cpu_start);
+}
+
 void window_end(const struct window *w, const struct load *l, uint64_t requests, bool by_minute)
 {
-	double seconds = (double)(now() - w->start) / NS_PER_SEC;
-	double cpu = (double)(server_cpu(l->server) - w->cpu_start);
+	double seconds = seconds_of(w), cpu = cpu_of(w, l);
 
 	expect(requests > 0, "no request was answered");
 	figure("cpu", cpu / 1e3 / (double)requests, "us");
 	figure("rate", (double)requests / seconds * (by_minute ? 60 : 1),
 	       by_minute ? "/min" : "/s");
+}
+
+void window_end_bytes(const struct window *w, const struct load *l, uint64_t bytes)
+{
+	double seconds = seconds_of(w), cpu = cpu_of(w, l), gigabytes = (double)bytes / 1e9;
+
+	expect(bytes > 0, "nothing was taken");
+	figure("cpu", cpu / 1e6 / gigabytes, "ms/GB");
+	figure("rate", gigabytes / seconds, "GB/s");
 }
 
 /* ---- connections ------------------------------------------------------------------------- */
@@ -86,6 +104,7 @@ static const struct mode {
 	{ "echo", load_echo },
 	{ "idle", load_idle },
 	{ "storm", load_storm },
+	{ "stream", load_stream },
 };
 
 #define MODES (sizeof modes / sizeof modes[0])
@@ -93,10 +112,13 @@ static const struct mode {
 static _Noreturn void usage(void)
 {
 	fputs("Usage: netload [OPTION...] MODE PORT PID\n"
-	      "Loads the echo server PID, which listens on 127.0.0.1:PORT.\n\n"
+	      "       netload sink\n"
+	      "Loads the echo server (stream: the proxy) PID, which listens on 127.0.0.1:PORT.\n\n"
 	      "  echo    on each connection message, echo, message: rate, latencies, server's CPU time\n"
 	      "  idle    connections that are silent after one echo: server's memory for each\n"
-	      "  storm   connections that come and go: rate, server's CPU time\n\n"
+	      "  storm   connections that come and go: rate, server's CPU time\n"
+	      "  stream  on each connection as much as it takes: rate, server's CPU time for a GB\n"
+	      "  sink    prints a port; drops what comes there, until it is killed\n\n"
 	      "  -c N    connections at a time (64)\n"
 	      "  -s N    bytes of a message (64)\n"
 	      "  -t MS   length of the measured part (2000)\n"
@@ -138,6 +160,8 @@ int main(int argc, char **argv)
 
 	program_name = "netload";
 	l = parse_options(argc, argv);
+	if (argc - optind == 1 && strcmp(argv[optind], "sink") == 0)
+		serve_sink();
 	if (argc - optind != 3)
 		usage();
 	l.port = (int)parse_number(argv[optind + 1], 1, 65535);

@@ -26,10 +26,13 @@ struct load { /* what the command line says */
 	int64_t warm_up, length; /* ns */
 };
 
-/* load_echo.c, load_idle.c, load_storm.c */
+/* load_echo.c, load_idle.c, load_storm.c, load_stream.c */
 void load_echo(const struct load *l);
 void load_idle(const struct load *l);
 void load_storm(const struct load *l);
+void load_stream(const struct load *l);
+
+_Noreturn void serve_sink(void); /* sink.c: where a proxy takes load_stream's bytes */
 
 /* load.c */
 int64_t now(void);
@@ -37,12 +40,14 @@ int dial(const struct load *l, int number);
 void make_message(char *message, size_t size);
 void figure(const char *name, double value, const char *unit);
 
-/* Of every mode's window: cpu, the server's CPU time for a request in us, and their rate. */
+/* Of each mode's window: cpu, the server's CPU time for a request in us, and their rate. */
 struct window {
 	int64_t start, cpu_start;
 };
 struct window window_begin(const struct load *l);
 void window_end(const struct window *w, const struct load *l, uint64_t requests, bool by_minute);
+void window_end_bytes(const struct window *w, const struct load *l,
+		      uint64_t bytes); /* cpu: ms/GB */
 
 /* watch.c: how the server does, seen from outside. */
 int64_t server_cpu(pid_t server); /* ns, user and system, of all threads that ever were */

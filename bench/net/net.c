@@ -4,10 +4,12 @@
 #include "net.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 const char *program_name = "bench/net";
 
@@ -71,4 +73,19 @@ void tell_port(int port)
 {
 	printf("%d\n", port);
 	fflush(stdout);
+}
+
+int listen_and_tell(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	socklen_t length = sizeof a;
+
+	expect_call(fd, "socket");
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	expect_call(bind(fd, (struct sockaddr *)&a, length), "bind");
+	expect_call(listen(fd, 65535), "listen");
+	expect_call(getsockname(fd, (struct sockaddr *)&a, &length), "getsockname");
+	tell_port(ntohs(a.sin_port));
+	return fd;
 }

@@ -24,6 +24,7 @@ void raise_files(size_t n);
 
 /* A server's first line. */
 void tell_port(int port);
+int listen_and_tell(void); /* on a free port of 127.0.0.1; the listener does not block */
 
 /* Descriptors of a server that is to hold idleconn's connections. */
 #define SERVER_FILES 16384

@@ -107,21 +107,6 @@ static void greet(int listener)
 	watch(EPOLL_CTL_ADD, EPOLLIN, fd, c);
 }
 
-static int listen_anywhere(void)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	socklen_t length = sizeof a;
-
-	expect_call(fd, "socket");
-	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	expect_call(bind(fd, (struct sockaddr *)&a, length), "bind");
-	expect_call(listen(fd, 65535), "listen");
-	expect_call(getsockname(fd, (struct sockaddr *)&a, &length), "getsockname");
-	tell_port(ntohs(a.sin_port));
-	return fd;
-}
-
 static _Noreturn void serve(int listener)
 {
 	struct epoll_event e[EVENTS];
@@ -152,7 +137,7 @@ int main(int argc, char **argv)
 	raise_files(SERVER_FILES);
 	signal(SIGPIPE, SIG_IGN);
 	epoll = expect_call(epoll_create1(EPOLL_CLOEXEC), "epoll_create");
-	listener = listen_anywhere();
+	listener = listen_and_tell();
 	watch(EPOLL_CTL_ADD, EPOLLIN, listener, NULL);
 	serve(listener);
 }
