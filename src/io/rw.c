@@ -47,12 +47,14 @@ static sigset_t only_sigpipe(void)
 	return set;
 }
 
+/* Where it was not blocked, none was pending. */
 void gort__quiet_begin(struct quiet *q)
 {
 	sigset_t pipe = only_sigpipe(), pending;
 
-	q->pending = sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE);
 	pthread_sigmask(SIG_BLOCK, &pipe, &q->before);
+	q->pending = unlikely(sigismember(&q->before, SIGPIPE)) && sigpending(&pending) == 0 &&
+		sigismember(&pending, SIGPIPE);
 }
 
 void gort__quiet_end(struct quiet *q, bool raised)
