@@ -84,7 +84,7 @@ static int send_large(struct conn *c, const struct answer *a, int fd)
 		close(fd);
 		return err;
 	}
-	err = lseek(fd, (off_t)a->first, SEEK_SET) < 0 ? -errno : flush_with_more(c);
+	err = a->first && lseek(fd, (off_t)a->first, SEEK_SET) < 0 ? -errno : flush_with_more(c);
 	while (err == 0 && left > 0) {
 		renew_write(c);
 		err = gort_copy(c->socket, file, (int64_t)(left < SLICE ? left : SLICE), &done);
