@@ -119,6 +119,8 @@ static void collect(void *arg)
 	atomic_store(&collected.count, at);
 }
 
+static bool appending; /* pipes and sockets, too */
+
 static gort_file *target(enum kind k)
 {
 	gort_file *p[2];
@@ -137,6 +139,8 @@ static gort_file *target(enum kind k)
 		return p[1];
 	}
 	make_pair(k, p);
+	if (appending)
+		CHECK_EQ(fcntl(gort_file_fd(p[1]), F_SETFL, O_NONBLOCK | O_APPEND), 0);
 	CHECK_EQ(gort_waitgroup_go(&group, collect, p[0]), 0);
 	return p[1];
 }
@@ -241,6 +245,18 @@ TEST(from_local_sockets)
 TEST(from_dev_zero)
 {
 	check_pairs_from(ZERO);
+}
+
+/* The kernel may refuse, though it is no matter there. */
+// variants: maxprocs
+TEST(to_streams_that_append)
+{
+	appending = true;
+	for (enum kind to = PIPE; to < PACKETS; to++) {
+		check_pair(to, REGULAR, -1);
+		check_pair(to, PIPE, -1);
+		check_pair(to, UNIX, 300000);
+	}
 }
 
 static void on_a_guest(void *arg)

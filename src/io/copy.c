@@ -56,7 +56,7 @@ static mode_t mode_of(const struct gort_file *f)
 	return 0;
 }
 
-/* The kernel does not append. */
+/* The kernel does not append. (To what is no regular file it says so: a refusal.) */
 static bool appends(const struct gort_file *f)
 {
 	int flags = fcntl(f->poll.fd, F_GETFL);
@@ -73,7 +73,9 @@ static int choose_way(struct copy *c)
 
 	if (err < 0)
 		return err;
-	to = appends(c->to) ? 0 : mode_of(c->to);
+	to = mode_of(c->to);
+	if (to == S_IFREG && appends(c->to))
+		to = 0;
 	gort__file_unuse(c->to);
 	err = gort__file_use(c->from, "gort_copy");
 	if (err < 0)
