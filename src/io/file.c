@@ -416,7 +416,11 @@ void gort__file_abandon(void *file)
 {
 	struct gort_file *f = file;
 
-	add_relaxed(&f->state, CLOSED - HOLDER);
+	if ((add_acq_rel(&f->state, CLOSED - HOLDER) & USES) != 0)
+		return; /* the call's use ends later */
+	gort__poll_forget(&f->poll);
+	os_fd_close(f->poll.fd);
+	gort__poll_free(&f->poll);
 }
 
 /* ---- making and closing ---------------------------------------------------------------------- */
