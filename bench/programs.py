@@ -157,7 +157,7 @@ def run_wrk(url, connections, seconds):
 
 
 def microseconds(wrk, percent):
-    value, unit = re.search(rf"^\s*{percent}%\s+([\d.]+)(us|ms|s|m)$", wrk, re.MULTILINE).groups()
+    value, unit = re.search(rf"^\s*{percent}%\s+([\d.]+)(us|ms|s|m)\s*$", wrk, re.MULTILINE).groups()
     return float(value) * {"us": 1, "ms": 1e3, "s": 1e6, "m": 60e6}[unit]
 
 
