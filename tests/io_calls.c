@@ -22,7 +22,8 @@ static struct world {
 	int deaf[4];
 	char deaf_at[64]; /* a listener that has no place for another */
 	gort_chan *silent;
-	char buf[1 << 12];
+	char buf[1 << 12]; /* read into */
+	char out[1 << 12]; /* written: never changes */
 } w;
 
 static void make_deaf(void)
@@ -129,7 +130,7 @@ static ssize_t call_recvmsg(void)
 
 static ssize_t call_write(void)
 {
-	return gort_write(w.file[FULL], w.buf, sizeof w.buf);
+	return gort_write(w.file[FULL], w.out, sizeof w.out);
 }
 
 /* More than there is room for. */
@@ -142,19 +143,19 @@ static ssize_t call_write_much(void)
 
 static ssize_t call_write_some(void)
 {
-	return gort_write_some(w.file[CRAMMED], w.buf, sizeof w.buf);
+	return gort_write_some(w.file[CRAMMED], w.out, sizeof w.out);
 }
 
 static ssize_t call_writev(void)
 {
-	struct iovec iov[2] = { { w.buf, 1000 }, { w.buf, 1000 } };
+	struct iovec iov[2] = { { w.out, 1000 }, { w.out, 1000 } };
 
 	return gort_writev(w.file[FULL], iov, 2);
 }
 
 static ssize_t call_sendmsg(void)
 {
-	struct iovec iov = { w.buf, 8 };
+	struct iovec iov = { w.out, 8 };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 
 	return gort_sendmsg(w.file[CRAMMED], &m, 0);

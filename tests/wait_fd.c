@@ -382,8 +382,10 @@ TEST(closed_and_opened_again_between_waits)
 	}
 }
 
-/* Somebody has left one waiting there, whom nobody wakes. The next one's number is the same. */
+/* Somebody has left one waiting there, whom nobody wakes. The next one's number is the same. (TSan calls
+ * that a race, and is right.) */
 // variants: maxprocs
+// not: tsan
 TEST(number_of_one_that_was_closed_while_somebody_waited)
 {
 	for (int i = 0; i < 20; i++) {

@@ -394,7 +394,7 @@ bool gort__netpoll(struct m *m)
 
 void gort__netpoll_sleep(struct note *note, uint32_t *polls, int64_t until, struct glist *woken)
 {
-	store_relaxed(polls, 1); /* w1 */
+	store_release(polls, 1); /* w1: who sees it sees the bell, too */
 	fence_seq();
 	if (!note_woken(note)) /* w2 */
 		poll_until(until, woken);
@@ -405,7 +405,7 @@ void gort__netpoll_wake(struct note *note, const uint32_t *polls)
 {
 	note_wake(note); /* w3 */
 	fence_seq();
-	if (load_relaxed(polls)) /* w4 */
+	if (load_acquire(polls)) /* w4 */
 		os_poll_ring(&net.poll);
 }
 
