@@ -447,6 +447,7 @@ TEST(number_that_changes_hands_while_several_wait)
 /* Closed while somebody waits; then a file has the number. It is told of its events, also once the one
  * who waited has gone. */
 // variants: maxprocs
+// not: tsan
 TEST(number_that_becomes_a_files_while_somebody_waits)
 {
 	for (int i = 0; i < 20; i++) {
