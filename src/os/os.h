@@ -236,7 +236,7 @@ void os_notify_remove(int signo);
 
 /* ---- event.c: a descriptor that is readable while it is set, for poll(2) and the like */
 int os_event_make(void); /* clear, close-on-exec; -EMFILE, -ENFILE, -ENOMEM */
-/* These do not block and are not cancelled (pthread_cancel). Set and clear by turns: it counts. */
+/* These do not block and are not cancelled (pthread_cancel). One clear undoes all sets before it. */
 void os_event_set(int fd);
 void os_event_clear(int fd);
 void os_event_close(int fd);

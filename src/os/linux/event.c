@@ -1,15 +1,14 @@
 /*
- * event.c - an eventfd that counts 0 or 1. See os.h.
+ * event.c - an eventfd, readable while it is not 0. See os.h.
  *
  * syscall, since read and write are points of cancellation: a thread must not end here, with a lock
- * held. Neither can fail for a descriptor that is what it was, nor block. The end is close's own,
- * with cancellation off: ThreadSanitizer wants to see each descriptor that it saw made closed, else
- * the next that gets its number is a race to it.
+ * held. Neither can fail for a descriptor that is what it was, nor block. (The end is close's own:
+ * ThreadSanitizer wants to see each descriptor that it saw made closed, else the next that gets its
+ * number is a race to it.)
  */
 #include "os/os.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -44,10 +43,5 @@ void os_event_clear(int fd)
 
 void os_event_close(int fd)
 {
-	int saved = errno, cancel;
-
-	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	(void)close(fd);
-	(void)pthread_setcancelstate(cancel, NULL);
-	errno = saved;
+	os_fd_close(fd);
 }

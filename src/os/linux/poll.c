@@ -9,11 +9,9 @@
 #include "os/linux/linux.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -70,11 +68,10 @@ int os_poll_open(struct os_poll *p)
 	p->fd = epoll_create1(EPOLL_CLOEXEC);
 	if (p->fd < 0)
 		return (int)failed(saved);
-	p->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	p->bell = os_event_make();
 	if (p->bell < 0) {
-		err = (int)failed(saved);
-		close(p->fd);
-		return err;
+		os_fd_close(p->fd);
+		return p->bell;
 	}
 	err = os_poll_add(p, p->bell, EPOLLIN, OS_POLL_BELL);
 	if (err < 0)
@@ -84,16 +81,13 @@ int os_poll_open(struct os_poll *p)
 
 void os_poll_close(struct os_poll *p)
 {
-	close(p->fd);
-	close(p->bell);
+	os_fd_close(p->fd);
+	os_event_close(p->bell);
 }
 
 void os_poll_ring(const struct os_poll *p)
 {
-	int saved = errno;
-
-	(void)syscall(SYS_write, p->bell, &(uint64_t){ 1 }, sizeof(uint64_t));
-	errno = saved;
+	os_event_set(p->bell);
 }
 
 static int64_t wait_for(int fd, struct epoll_event *e, int most, const struct timespec *left)
@@ -119,12 +113,10 @@ static int64_t wait_for(int fd, struct epoll_event *e, int most, const struct ti
  * sleeps on. */
 static bool is_bell(const struct os_poll *p, const struct epoll_event *e, bool sleeps)
 {
-	uint64_t count;
-
 	if (e->data.u64 != OS_POLL_BELL)
 		return false;
 	if (sleeps)
-		(void)syscall(SYS_read, p->bell, &count, sizeof count);
+		os_event_clear(p->bell);
 	return true;
 }
 
