@@ -42,18 +42,13 @@ struct copy {
 /* S_IFREG, S_IFIFO, S_IFSOCK of a stream; 0: the kernel is of no help. */
 static mode_t mode_of(const struct gort_file *f)
 {
-	int type = 0;
-	socklen_t size = sizeof type;
 	struct stat st;
 
+	if (f->kind == FILE_SOCKET)
+		return gort__file_socket_type(f) == SOCK_STREAM ? S_IFSOCK : 0;
 	if (f->kind == FILE_SHARED || fstat(f->poll.fd, &st) < 0)
 		return 0;
-	if (S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode))
-		return st.st_mode & S_IFMT;
-	if (S_ISSOCK(st.st_mode) &&
-	    getsockopt(f->poll.fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM)
-		return S_IFSOCK;
-	return 0;
+	return S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode) ? st.st_mode & S_IFMT : 0;
 }
 
 /* The kernel does not append. (To what is no regular file it says so: a refusal.) */
@@ -132,11 +127,8 @@ static ssize_t try_inside(struct gort_file *to, struct call *call)
 
 	if (n < 0)
 		return n;
-	do
-		n = c->way == BY_RANGE ? copy_file_range(in, NULL, out, NULL, call->n, 0)
-				       : sendfile(out, in, NULL, call->n);
-	while (n < 0 && errno == EINTR);
-	n = n < 0 ? -errno : n;
+	n = RESULT_OF(c->way == BY_RANGE ? copy_file_range(in, NULL, out, NULL, call->n, 0)
+					 : sendfile(out, in, NULL, call->n));
 	gort__file_unuse(c->from);
 	return n;
 }
@@ -165,26 +157,18 @@ static ssize_t step_inside(struct copy *c)
 static ssize_t try_fill(struct gort_file *from, struct call *call)
 {
 	const struct copy *c = call->buf;
-	ssize_t n;
 
-	do
-		n = splice(from->poll.fd, NULL, c->pipe[1], NULL, call->n,
-			   SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-	while (n < 0 && errno == EINTR);
 	from->dry = false;
-	return n < 0 ? -errno : n;
+	return RESULT_OF(splice(from->poll.fd, NULL, c->pipe[1], NULL, call->n,
+				SPLICE_F_NONBLOCK | SPLICE_F_MOVE));
 }
 
 static ssize_t try_drain(struct gort_file *to, struct call *call)
 {
 	const struct copy *c = call->buf;
-	ssize_t n;
 
-	do
-		n = splice(c->pipe[0], NULL, to->poll.fd, NULL, call->n,
-			   SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
+	return RESULT_OF(splice(c->pipe[0], NULL, to->poll.fd, NULL, call->n,
+				SPLICE_F_NONBLOCK | SPLICE_F_MOVE));
 }
 
 static ssize_t write_buffer(struct copy *c, size_t n)

@@ -131,7 +131,8 @@ static void finish(struct gort_file *f, uint64_t turn)
 static bool leave_or_pass(struct m *m, struct gort_file *f, int *side)
 {
 	while (!leave(f, bit_of_turn(*side))) {
-		uint64_t s = load_acquire(&f->state); /* meets the release in leave: life is seen */
+		uint64_t s = load_acquire(
+			&f->state); /* of all other uses, if they have ended: meets leave */
 
 		if (*side < 0 || !(s & CROWD(*side)))
 			return false;
@@ -150,7 +151,6 @@ static noinline void leave_slowly(struct m *m, struct gort_file *f, int side)
 		leave_gort(m);
 		return;
 	}
-	(void)load_acquire(&f->state); /* all other uses have ended: meets leave */
 	gort__poll_forget(&f->poll);
 	step_out(m);
 	os_fd_close(fd);
@@ -560,11 +560,9 @@ GORT_API int gort_open(gort_file **out, const char *path, int flags, mode_t mode
 
 	if (err < 0)
 		return err;
-	do
-		fd = open(path, flags | O_CLOEXEC, mode);
-	while (fd < 0 && errno == EINTR);
+	fd = (int)RESULT_OF(open(path, flags | O_CLOEXEC, mode));
 	if (fd < 0)
-		return -errno;
+		return fd;
 	err = gort_file_from_fd(out, fd);
 	if (err < 0)
 		close(fd);

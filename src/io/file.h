@@ -6,8 +6,19 @@
 
 #include "sched/netpoll.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/uio.h>
+
+/* A system call, made again as long as a signal ends it: what it gives, or -errno. */
+#define RESULT_OF(call) \
+	__extension__({ \
+		ssize_t result_; \
+		do \
+			result_ = (call); \
+		while (unlikely(result_ < 0) && errno == EINTR); \
+		likely(result_ >= 0) ? result_ : (ssize_t)-errno; \
+	})
 
 enum file_kind {
 	FILE_SOCKET, /* its descriptor does not block, as that of ... */
@@ -75,6 +86,9 @@ void gort__file_abandon(void *file);            /* for drop: nobody else knows i
 
 /* From user code, for calls without a turn: 0, or why nothing is to be done. */
 int gort__file_may_begin(void);
+
+/* Its type (SOCK_STREAM, ...); 0: it is no socket of a kind that does not block. */
+int gort__file_socket_type(const struct gort_file *f);
 
 /* rw.c: what gort_read and gort_write do; *put is what went, after an error, too. */
 struct call gort__call_to_read(void *buf, size_t n);

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -23,11 +22,6 @@
 #endif
 
 #define WINDOW 64 /* buffers that one call of the system gets */
-
-static inline ssize_t result_of(ssize_t n)
-{
-	return likely(n >= 0) ? n : -errno;
-}
 
 /* FILE_SHARED: its calls would sleep: ask first. */
 static inline bool must_wait(const struct gort_file *f, int side)
@@ -121,12 +115,10 @@ static ssize_t try_read(struct gort_file *f, struct call *c)
 
 	if (must_wait(f, POLL_READ))
 		return -EAGAIN;
-	do
-		n = read_once(f, c->buf, c->n);
-	while (unlikely(n < 0) && errno == EINTR);
+	n = RESULT_OF(read_once(f, c->buf, c->n));
 	if (f->stream)
 		f->dry = n > 0 && (size_t)n < c->n && !load_relaxed(&f->exposed);
-	return result_of(n);
+	return n;
 }
 
 struct call gort__call_to_read(void *buf, size_t n)
@@ -163,11 +155,9 @@ static ssize_t try_readv(struct gort_file *f, struct call *c)
 
 	if (must_wait(f, POLL_READ))
 		return -EAGAIN;
-	do
-		n = readv_once(f, c->iov, c->count < IOV_MAX ? c->count : IOV_MAX);
-	while (unlikely(n < 0) && errno == EINTR);
+	n = RESULT_OF(readv_once(f, c->iov, c->count < IOV_MAX ? c->count : IOV_MAX));
 	f->dry = false;
-	return result_of(n);
+	return n;
 }
 
 GORT_API ssize_t gort_readv(gort_file *f, const struct iovec *iov, int n)
@@ -183,11 +173,9 @@ static ssize_t try_recvmsg(struct gort_file *f, struct call *c)
 {
 	ssize_t n;
 
-	do
-		n = recvmsg(f->poll.fd, c->msg, c->flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	while (unlikely(n < 0) && errno == EINTR);
+	n = RESULT_OF(recvmsg(f->poll.fd, c->msg, c->flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
 	f->dry = false;
-	return result_of(n);
+	return n;
 }
 
 GORT_API ssize_t gort_recvmsg(gort_file *f, struct msghdr *m, int flags)
@@ -216,27 +204,17 @@ static ssize_t writev_once(struct gort_file *f, const struct call *c)
 
 static ssize_t try_writev(struct gort_file *f, struct call *c)
 {
-	ssize_t n;
-
 	if (must_wait(f, POLL_WRITE))
 		return -EAGAIN;
-	do
-		n = writev_once(f, c);
-	while (unlikely(n < 0) && errno == EINTR);
-	return result_of(n);
+	return RESULT_OF(writev_once(f, c));
 }
 
 static ssize_t try_write(struct gort_file *f, struct call *c)
 {
 	struct iovec one = { c->buf, c->n };
-	ssize_t n;
 
-	if (likely(f->kind == FILE_SOCKET)) {
-		do
-			n = send(f->poll.fd, c->buf, c->n, MSG_NOSIGNAL | MSG_DONTWAIT);
-		while (unlikely(n < 0) && errno == EINTR);
-		return result_of(n);
-	}
+	if (likely(f->kind == FILE_SOCKET))
+		return RESULT_OF(send(f->poll.fd, c->buf, c->n, MSG_NOSIGNAL | MSG_DONTWAIT));
 	c->iov = &one;
 	c->count = 1;
 	return try_writev(f, c);
@@ -334,15 +312,24 @@ static ssize_t write_all(struct gort_file *f, struct call *c)
 	return all;
 }
 
-/* A datagram, which goes whole. */
-static bool is_datagram(const struct gort_file *f)
+int gort__file_socket_type(const struct gort_file *f)
 {
 	int type = 0;
 	socklen_t size = sizeof type;
 
-	return f->kind == FILE_SOCKET && !f->stream &&
-		getsockopt(f->poll.fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
-		type != SOCK_STREAM;
+	if (f->stream)
+		return SOCK_STREAM;
+	if (f->kind == FILE_SOCKET)
+		(void)getsockopt(f->poll.fd, SOL_SOCKET, SO_TYPE, &type, &size);
+	return type;
+}
+
+/* A datagram, which goes whole. */
+static bool is_datagram(const struct gort_file *f)
+{
+	int type = gort__file_socket_type(f);
+
+	return type && type != SOCK_STREAM;
 }
 
 static ssize_t total_of(const struct iovec *iov, int n)
@@ -377,12 +364,7 @@ GORT_API ssize_t gort_writev(gort_file *f, const struct iovec *iov, int n)
 
 static ssize_t try_sendmsg(struct gort_file *f, struct call *c)
 {
-	ssize_t n;
-
-	do
-		n = sendmsg(f->poll.fd, c->msg, c->flags | MSG_NOSIGNAL | MSG_DONTWAIT);
-	while (unlikely(n < 0) && errno == EINTR);
-	return result_of(n);
+	return RESULT_OF(sendmsg(f->poll.fd, c->msg, c->flags | MSG_NOSIGNAL | MSG_DONTWAIT));
 }
 
 GORT_API ssize_t gort_sendmsg(gort_file *f, const struct msghdr *m, int flags)
@@ -409,10 +391,7 @@ static ssize_t at_place(gort_file *f, const char *name, void *buf, size_t n, off
 	if (result < 0)
 		return result;
 	cancel = os_cancel_off(); /* file.c */
-	do
-		result = result_of(writes ? pwrite(f->poll.fd, buf, n, at)
-					  : pread(f->poll.fd, buf, n, at));
-	while (result == -EINTR);
+	result = RESULT_OF(writes ? pwrite(f->poll.fd, buf, n, at) : pread(f->poll.fd, buf, n, at));
 	os_cancel_back(cancel);
 	gort__file_unuse(f);
 	return result;
@@ -445,9 +424,7 @@ GORT_API int gort_fsync(gort_file *f)
 	if (err < 0)
 		return err;
 	cancel = os_cancel_off();
-	do
-		err = (int)result_of(fsync(f->poll.fd));
-	while (err == -EINTR);
+	err = (int)RESULT_OF(fsync(f->poll.fd));
 	os_cancel_back(cancel);
 	gort__file_unuse(f);
 	return err;
