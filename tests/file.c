@@ -170,17 +170,23 @@ static void check_many_buffers(gort_file *to, gort_file *from)
 	CHECK_EQ(gort_close(from), 0);
 }
 
-// variants: maxprocs
-TEST(writev_of_10000_buffers)
+/* check(to, from), which closes both, on each kind of stream. */
+static void on_each_stream(void (*check)(gort_file *to, gort_file *from))
 {
 	gort_file *p[2];
 
 	pipe_pair(p);
-	check_many_buffers(p[1], p[0]);
+	check(p[1], p[0]);
 	tcp_pair(p);
-	check_many_buffers(p[1], p[0]);
+	check(p[1], p[0]);
 	socket_pair(SOCK_STREAM, p);
-	check_many_buffers(p[1], p[0]);
+	check(p[1], p[0]);
+}
+
+// variants: maxprocs
+TEST(writev_of_10000_buffers)
+{
+	on_each_stream(check_many_buffers);
 }
 
 TEST(writev_of_strange_numbers)
@@ -303,14 +309,7 @@ static void check_whole(gort_file *to, gort_file *from)
 // variants: maxprocs
 TEST(whole_writes_do_not_mix)
 {
-	gort_file *p[2];
-
-	pipe_pair(p);
-	check_whole(p[1], p[0]);
-	tcp_pair(p);
-	check_whole(p[0], p[1]);
-	socket_pair(SOCK_STREAM, p);
-	check_whole(p[0], p[1]);
+	on_each_stream(check_whole);
 }
 
 /* ---- several readers ------------------------------------------------------------------------------------ */

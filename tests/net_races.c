@@ -178,48 +178,48 @@ static void read_it(void *arg)
 	atomic_store(&w->got, (int)gort_read(w->f, &c, 1));
 }
 
+/* A pipe whose descriptor a waits for, and then, until the deadline, b reads from. */
+static void wait_and_read(struct wait *a, struct wait *b, int64_t most, gort_file *p[2])
+{
+	make_pipe(&p[0], &p[1]);
+	a->fd = gort_file_fd(p[0]);
+	b->f = p[0];
+	CHECK_EQ(gort_go(wait_for_fd, a), 0);
+	gort_sleep(5 * GORT_MS);
+	CHECK_EQ(gort_set_read_deadline(p[0], gort_in(most)), 0);
+	CHECK_EQ(gort_go(read_it, b), 0);
+}
+
 /* Others wait for a file's descriptor before any call on the file has waited. */
 TEST(a_file_is_watched_though_its_descriptor_is_already)
 {
 	struct wait a = { .deadline = GORT_FOREVER }, b = { 0 };
-	gort_file *r, *w;
+	gort_file *p[2];
 
-	make_pipe(&r, &w);
-	a.fd = gort_file_fd(r);
-	b.f = r;
-	CHECK_EQ(gort_go(wait_for_fd, &a), 0);
+	wait_and_read(&a, &b, 20 * GORT_SEC, p);
 	gort_sleep(5 * GORT_MS);
-	CHECK_EQ(gort_set_read_deadline(r, gort_in(20 * GORT_SEC)), 0);
-	CHECK_EQ(gort_go(read_it, &b), 0);
-	gort_sleep(5 * GORT_MS);
-	CHECK_EQ(gort_write(w, "x", 1), 1);
+	CHECK_EQ(gort_write(p[1], "x", 1), 1);
 	EVENTUALLY(atomic_load(&b.got));
 	CHECK_EQ(b.got, 1);
 	EVENTUALLY(atomic_load(&a.got)); /* it has been told before, or is by the end */
-	CHECK_EQ(gort_close(w), 0);
-	CHECK_EQ(gort_close(r), 0);
+	CHECK_EQ(gort_close(p[1]), 0);
+	CHECK_EQ(gort_close(p[0]), 0);
 }
 
 /* And the other way round: who waits for the descriptor is not forgotten. */
 TEST(who_waits_for_a_descriptor_stays_when_its_file_comes)
 {
 	struct wait a = { .deadline = GORT_FOREVER }, b = { 0 };
-	gort_file *r, *w;
+	gort_file *p[2];
 
-	make_pipe(&r, &w);
-	a.fd = gort_file_fd(r);
-	b.f = r;
-	CHECK_EQ(gort_go(wait_for_fd, &a), 0);
-	gort_sleep(5 * GORT_MS);
-	CHECK_EQ(gort_set_read_deadline(r, gort_in(5 * GORT_MS)), 0);
-	CHECK_EQ(gort_go(read_it, &b), 0);
+	wait_and_read(&a, &b, 5 * GORT_MS, p);
 	EVENTUALLY(atomic_load(&b.got));
 	CHECK_EQ(b.got, -ETIMEDOUT);
-	CHECK_EQ(gort_write(w, "x", 1), 1);
+	CHECK_EQ(gort_write(p[1], "x", 1), 1);
 	EVENTUALLY(atomic_load(&a.got));
 	CHECK_EQ(a.got, POLLIN);
-	CHECK_EQ(gort_close(w), 0);
-	CHECK_EQ(gort_close(r), 0);
+	CHECK_EQ(gort_close(p[1]), 0);
+	CHECK_EQ(gort_close(p[0]), 0);
 }
 
 /* One waits, somebody closes the descriptor under it, and the number is another's: who waits for that
