@@ -269,23 +269,41 @@ def make_large(directory, mib):
     return path
 
 
-def measure_read(side, procs, path):
+def forget(path):
+    """Drop what the page cache has of it."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)
+
+
+def measure_read(side, procs, path, cold):
+    if cold:
+        forget(path)
     return figures_of(f"{side.name}: file_read", [side.program("read"), path], side.environment(procs))
 
 
-def run_file_read(sides, procs_list, runs, mib):
-    """True if it could be run."""
-    raw = Side("raw", "GORT_MAXPROCS", {"read": find_program("read_raw")})  # it has one thread
+def run_reads(sides, procs_list, runs, path, cold):
+    """True if they could be run."""
+    name, floor = ("file_cold", "read_uring") if cold else ("file_read", "read_raw")
+    raw = Side("raw", "GORT_MAXPROCS", {"read": find_program(floor)})  # it has one thread
     sides = sides_with("read", [raw, *sides], {})
     if sides[0].name != "raw":
-        print("file_read: the build has none: skipped")
+        print(f"{name}: the build has no {floor}: skipped")
         return False
-    print(f"\nfile_read: 4 KiB at random places of a file of {mib} MiB, by 64 goroutines; raw: one\n"
-          "thread. The file has just been written: what fits is in the page cache, and copied from there.")
+    print(f"\n{name}: 4 KiB at random places of a file of {os.path.getsize(path) >> 20} MiB, by 64 goroutines.")
+    print("Nothing is in the page cache; raw: one thread, with 64 reads under way in an io_uring." if cold
+          else "It has just been written: what fits is in the page cache; raw: one thread.")
+    return beside(name, sides, procs_list, runs,
+                  lambda side, procs: measure_read(side, procs, path, cold))
+
+
+def run_file_read(sides, procs_list, runs, mib):
+    """True if all could be run."""
     with tempfile.TemporaryDirectory(prefix="gort-bench.") as directory:
         path = make_large(directory, mib)
-        return beside("file_read", sides, procs_list, runs,
-                      lambda side, procs: measure_read(side, procs, path))
+        return all([run_reads(sides, procs_list, runs, path, cold) for cold in (False, True)])
 
 
 # ---- all ----------------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@
  * The descriptor itself is closed outside gort: close(2) may take its time (SO_LINGER, NFS).
  *
  * Calls on sockets and pipes are made inside gort: they do not sleep. Others are made as user code: they
- * may sleep in the kernel, and their P is taken meanwhile (handoff.c); then neither closing nor a
- * deadline ends them. Of terminals, and of what gort_std lends, one asks first (poll), so that
+ * may sleep in the kernel, and their P is taken meanwhile (handoff.c), or wait for a disk (plain.c); then
+ * neither closing nor a deadline ends them. Of terminals, and of what gort_std lends, one asks first (poll), so that
  * they sleep only if somebody else was faster.
  *
  * A short read of a TCP socket has got all there was (epoll(7) says so): the next one waits for an
@@ -46,7 +46,8 @@
 #define USES UINT64_C(0xfffffff00) /* 268 million: more stacks than there is memory for */
 #define HOLDER (UINT64_C(1) << 36)
 
-/* A waiter's since: its call, and in the bits below the side, and whether it is at the gate. */
+/* A waiter's since: its call, and in the bits below the side, and whether it is at the gate, or elsewhere
+ * without a turn. */
 #define SIDE 1
 #define AT_GATE 2
 
@@ -102,16 +103,16 @@ static void leave_gort(struct m *m)
 	store_release(&m_self()->in_rt, 0);
 }
 
-/* From gort to user code and back, with a use. Who is there when the runtime ends has to give the use
- * back: so it is not preempted there, and comes back as one who may only finish (rt_enter_midway). */
-static void step_out(struct m *m)
+/* Who is in user code when the runtime ends has to give its use back: so it is not preempted there, and
+ * comes back as one who may only finish (rt_enter_midway). */
+void gort__file_step_out(struct m *m)
 {
 	if (m_self())
 		m_self()->g->preempt_off++;
 	leave_gort(m);
 }
 
-static struct m *step_in(void)
+struct m *gort__file_step_in(void)
 {
 	struct m *m = rt_enter_midway();
 
@@ -152,9 +153,9 @@ static noinline void leave_slowly(struct m *m, struct gort_file *f, int side)
 		return;
 	}
 	gort__poll_forget(&f->poll);
-	step_out(m);
+	gort__file_step_out(m);
 	os_fd_close(fd);
-	m = step_in();
+	m = gort__file_step_in();
 	finish(f, bit_of_turn(side));
 	leave_gort(m);
 }
@@ -185,7 +186,7 @@ static int take_turn(struct gort_file *f, int side)
 
 int64_t gort__file_waits(const struct call *c)
 {
-	return (int64_t)(uintptr_t)c | c->side;
+	return (int64_t)(uintptr_t)c | (c->side < 0 ? AT_GATE : c->side);
 }
 
 static int wait_for_turn(struct gort_file *f, const struct call *c)
@@ -284,9 +285,9 @@ static noinline ssize_t try_outside(struct gort_file *f, struct call *c)
 	struct m *m = m_self();
 	ssize_t result;
 
-	step_out(m);
+	gort__file_step_out(m);
 	result = try_quietly(f, c);
-	m = step_in();
+	m = gort__file_step_in();
 	if (m_stops(m)) {
 		if (c->drop)
 			c->drop(c->of);
@@ -358,6 +359,24 @@ ssize_t gort__file_call(struct gort_file *f, struct call *c, const char *name)
 	return err < 0 ? err : gort__file_end(f, c->side, gort__file_perform(f, c));
 }
 
+int gort__file_use_first(struct gort_file *f, const char *name)
+{
+	struct m *m;
+	int err;
+
+	if (unlikely(!f))
+		gort__misuse(name, "no file");
+	m = rt_enter();
+	err = likely(gort__running()) ? gort__wait_over(m) : -ESRCH;
+	if (likely(err == 0))
+		err = begin_use(f);
+	if (likely(err == 0))
+		gort__file_step_out(m);
+	else
+		rt_leave_here(m);
+	return err;
+}
+
 int gort__file_use(struct gort_file *f, const char *name)
 {
 	struct m *m;
@@ -368,7 +387,7 @@ int gort__file_use(struct gort_file *f, const char *name)
 	m = rt_enter_midway(); /* it may be inside another call */
 	err = begin_use(f);
 	if (err == 0)
-		step_out(m);
+		gort__file_step_out(m);
 	else
 		leave_gort(m);
 	return err;
@@ -376,7 +395,7 @@ int gort__file_use(struct gort_file *f, const char *name)
 
 void gort__file_unuse(struct gort_file *f)
 {
-	struct m *m = step_in();
+	struct m *m = gort__file_step_in();
 
 	if (leave(f, 0))
 		leave_gort(m);
@@ -537,6 +556,8 @@ static int from_fd(gort_file **out, int fd, bool own_flags)
 	if (err < 0)
 		return err;
 	f->exposed = true;
+	if (f->kind == FILE_PLAIN)
+		gort__plain_begin(f);
 	err = f->kind == FILE_PLAIN || !own_flags ? 0 : watch(f);
 	if (err == 0 && own_flags)
 		err = set_flag(fd, F_GETFD, F_SETFD, FD_CLOEXEC);

@@ -34,6 +34,8 @@ struct gort_file {
 	bool lent;       /* fixed: gort_std's, which nobody closes */
 	bool exposed;    /* atomic: others know its descriptor, and may do with it what they like */
 	bool stream;     /* fixed: TCP, made by us */
+	uint8_t plain;   /* atomic: plain.c: what is known of a regular file */
+	uint8_t warm;    /* atomic: the same: reads that found all in the page cache */
 	bool dry;        /* whose turn it is to read: the last read has got all there was */
 	int64_t backoff; /* whose turn it is to accept: how long it waited at -EMFILE last */
 };
@@ -50,7 +52,7 @@ struct call {
 	bool sigpipe; /* it may raise SIGPIPE: see to that */
 	void *buf;
 	size_t n;
-	int64_t at;
+	int64_t at; /* of a regular file; < 0: where it stands */
 	int flags;
 	int count;
 	const struct iovec *iov;
@@ -71,6 +73,17 @@ int gort__file_begin(struct gort_file *f, struct call *c, const char *name);
 ssize_t gort__file_perform(struct gort_file *f, struct call *c);
 ssize_t gort__file_end(struct gort_file *f, int side, ssize_t result);
 
+/* From gort to user code and back, with a use, not preempted meanwhile. NULL: a guest, or one who may
+ * only finish (m_stops). */
+void gort__file_step_out(struct m *m);
+struct m *gort__file_step_in(void);
+
+/* plain.c: of a file that blocks (FILE_PLAIN), from user code, with a use. */
+void gort__plain_begin(struct gort_file *f);
+ssize_t gort__plain_read(struct gort_file *f, const struct call *c);
+ssize_t gort__plain_write(struct gort_file *f, const struct call *c);
+int gort__plain_sync(struct gort_file *f, const struct call *c);
+
 /* rw.c: SIGPIPE is blocked on this thread, and taken back if it has come in between. raised: it may
  * have: at EPIPE, and where a part was written: the kernel goes on from one piece to the next, raises
  * it at one that fails, and tells what went before that. */
@@ -81,7 +94,7 @@ struct quiet {
 void gort__quiet_begin(struct quiet *q);
 void gort__quiet_end(struct quiet *q, bool raised);
 
-int64_t gort__file_waits(const struct call *c); /* what, for gort__poll_pause */
+int64_t gort__file_waits(const struct call *c); /* what, for gort__poll_pause; side < 0: no turn */
 void gort__file_abandon(void *file);            /* for drop: nobody else knows it */
 
 /* From user code, for calls without a turn: 0, or why nothing is to be done. */
@@ -97,6 +110,8 @@ ssize_t gort__write_counted(struct gort_file *f, struct call *c, size_t *put);
 
 /* A use of f without a turn: its descriptor stays open until the end of it. -EBADF. */
 int gort__file_use(struct gort_file *f, const char *name); /* not preempted until unuse */
+int gort__file_use_first(struct gort_file *f,
+			 const char *name); /* if the call may begin: see there */
 void gort__file_unuse(struct gort_file *f);
 
 #endif

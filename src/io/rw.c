@@ -113,8 +113,12 @@ static ssize_t try_read(struct gort_file *f, struct call *c)
 {
 	ssize_t n;
 
-	if (must_wait(f, POLL_READ))
-		return -EAGAIN;
+	if (unlikely(f->kind >= FILE_SHARED)) {
+		if (f->kind == FILE_PLAIN)
+			return gort__plain_read(f, c);
+		if (must_wait(f, POLL_READ))
+			return -EAGAIN;
+	}
 	n = RESULT_OF(read_once(f, c->buf, c->n));
 	if (f->stream)
 		f->dry = n > 0 && (size_t)n < c->n && !load_relaxed(&f->exposed);
@@ -124,7 +128,7 @@ static ssize_t try_read(struct gort_file *f, struct call *c)
 struct call gort__call_to_read(void *buf, size_t n)
 {
 	return (struct call){
-		.try = try_read, .side = POLL_READ, .why = WHY_READ, .buf = buf, .n = n
+		.try = try_read, .side = POLL_READ, .why = WHY_READ, .at = -1, .buf = buf, .n = n
 	};
 }
 
@@ -380,36 +384,62 @@ GORT_API ssize_t gort_sendmsg(gort_file *f, const struct msghdr *m, int flags)
 
 /* ---- at a place of a regular file ------------------------------------------------------------ */
 
-/* No turn: places do not get into each other's way. It may sleep: as user code, which we are. */
-static ssize_t at_place(gort_file *f, const char *name, void *buf, size_t n, off_t at, bool writes)
+static ssize_t read_place(struct gort_file *f, struct call *c)
 {
-	ssize_t result = gort__file_may_begin();
-	int cancel;
+	return f->kind == FILE_PLAIN ? gort__plain_read(f, c)
+				     : RESULT_OF(pread(f->poll.fd, c->buf, c->n, c->at));
+}
 
-	if (result == 0)
-		result = gort__file_use(f, name);
+static ssize_t write_place(struct gort_file *f, struct call *c)
+{
+	return gort__plain_write(f, c);
+}
+
+static ssize_t sync_file(struct gort_file *f, struct call *c)
+{
+	return gort__plain_sync(f, c);
+}
+
+/* No turn: places do not get into each other's way. It may sleep: as user code, which we are. */
+static ssize_t call_freely(gort_file *f, struct call *c, const char *name)
+{
+	ssize_t result = gort__file_use_first(f, name);
+	int cancel = 0;
+
 	if (result < 0)
 		return result;
-	cancel = os_cancel_off(); /* file.c */
-	result = RESULT_OF(writes ? pwrite(f->poll.fd, buf, n, at) : pread(f->poll.fd, buf, n, at));
-	os_cancel_back(cancel);
+	if (!m_self())
+		cancel = os_cancel_off(); /* file.c */
+	result = c->try(f, c);
+	if (!m_self())
+		os_cancel_back(cancel);
 	gort__file_unuse(f);
 	return result;
 }
 
+static ssize_t at_place(gort_file *f, struct call *c, const char *name)
+{
+	return c->at < 0 ? -EINVAL : call_freely(f, c, name);
+}
+
 GORT_API ssize_t gort_pread(gort_file *f, void *buf, size_t n, off_t at)
 {
-	return at_place(f, "gort_pread", buf, n, at, false);
+	struct call c = { .try = read_place, .side = -1, .buf = buf, .n = n, .at = at };
+
+	return at_place(f, &c, "gort_pread");
 }
 
 GORT_API ssize_t gort_pwrite(gort_file *f, const void *buf, size_t n, off_t at)
 {
+	struct call c = { .try = write_place, .side = -1, .n = n, .at = at };
 	size_t done = 0;
 	ssize_t put;
 
 	do {
-		put = at_place(f, "gort_pwrite", (char *)(uintptr_t)buf + done, n - done,
-			       at + (off_t)done, true);
+		c.buf = (char *)(uintptr_t)buf + done;
+		c.n = n - done;
+		c.at = at + (off_t)done;
+		put = at_place(f, &c, "gort_pwrite");
 		done += put > 0 ? (size_t)put : 0;
 	} while (put > 0 && done < n);
 	return done == 0 ? put : (ssize_t)done;
@@ -417,15 +447,7 @@ GORT_API ssize_t gort_pwrite(gort_file *f, const void *buf, size_t n, off_t at)
 
 GORT_API int gort_fsync(gort_file *f)
 {
-	int err = gort__file_may_begin(), cancel;
+	struct call c = { .try = sync_file, .side = -1 };
 
-	if (err == 0)
-		err = gort__file_use(f, "gort_fsync");
-	if (err < 0)
-		return err;
-	cancel = os_cancel_off();
-	err = (int)RESULT_OF(fsync(f->poll.fd));
-	os_cancel_back(cancel);
-	gort__file_unuse(f);
-	return err;
+	return (int)call_freely(f, &c, "gort_fsync");
 }

@@ -246,6 +246,35 @@ void os_event_close(int fd);
  * other than libc, has locked or unlocked. Not in fully static programs. */
 void os_mutexes_watch(void (*fn)(const void *mutex, bool locked));
 
+/* ---- uring.c: calls on files, made by the kernel meanwhile. For one thread, but for ring. */
+enum os_uring_what { OS_URING_READ, OS_URING_WRITE, OS_URING_FSYNC };
+struct os_uring_call {
+	enum os_uring_what what;
+	int fd;
+	void *buf;
+	uint32_t n;
+	int32_t result; /* when it has ended: -errno, or what the call gives */
+	int64_t at;
+};
+struct os_uring {
+	int fd, bell;
+	bool bell_heard;
+	void *rings;
+	size_t rings_size;
+	uint32_t sq_entries, cq_mask;
+	uint32_t *sq_head, *sq_tail, *cq_head, *cq_tail; /* atomic */
+	struct os_uring_submission *submissions;
+	struct os_uring_completion *completions;
+};
+int os_uring_open(struct os_uring *r); /* -ENOSYS, -EPERM: not here; -EMFILE, -ENOMEM */
+void os_uring_close(struct os_uring *r);
+/* c stays where it is till it has ended. False: no room before the next wait. */
+bool os_uring_put(struct os_uring *r, const struct os_uring_call *c);
+/* Hands over what was put. sleeps: until something has ended, or it rang, or for no reason. */
+void os_uring_wait(struct os_uring *r, bool sleeps);
+struct os_uring_call *os_uring_take(struct os_uring *r); /* one that has ended, or NULL */
+void os_uring_ring(const struct os_uring *r);            /* end a sleep, or the next one */
+
 /* ---- fork.c */
 /* fn is called in the child of each fork from now on, on its only thread, before fork returns
  * there, and may do what a signal handler may. (Not in that of vfork and posix_spawn, which runs in

@@ -68,22 +68,48 @@ static int64_t flag(const char *name)
 	return text[1] || (*text != '0' && *text != '1') ? -EINVAL : *text - '0';
 }
 
-/* GORT_DEBUG: sched=MS, or nothing; more may come, with commas between. The time between two lines,
- * OS_FOREVER, or -EINVAL. */
-static int64_t debug_sched(void)
+/* The text behind key=, or NULL. */
+static const char *value_of(const char *text, const char *key)
 {
-	static const char key[] = "sched=";
-	const char *text = os_getenv("GORT_DEBUG");
-	int64_t n = 0;
+	size_t n = strlen(key);
 
+	return strncmp(text, key, n) == 0 && text[n] == '=' ? text + n + 1 : NULL;
+}
+
+/* One setting: the time between two lines, OS_FOREVER: none; whether io_uring may be used. *end is
+ * there. False: nonsense. */
+static bool debug_setting(const char *text, struct config *c, const char **end)
+{
+	const char *value;
+	int64_t n;
+
+	if ((value = value_of(text, "sched")) != NULL) {
+		n = number(value, false, INT32_MAX, end);
+		c->trace = n * GORT_MS;
+		return n > 0;
+	}
+	value = value_of(text, "uring");
+	if (!value || (*value != '0' && *value != '1'))
+		return false;
+	c->uring = *value == '1';
+	*end = value + 1;
+	return !value[1] || value[1] == ',';
+}
+
+/* GORT_DEBUG: sched=MS, uring=0, with commas between, or nothing. */
+static bool debug_settings(struct config *c)
+{
+	const char *text = os_getenv("GORT_DEBUG");
+
+	c->trace = OS_FOREVER;
+	c->uring = true;
 	if (!text || !*text)
-		return OS_FOREVER;
-	do {
-		if (strncmp(text, key, sizeof key - 1) != 0)
-			return -EINVAL;
-		n = number(text + sizeof key - 1, false, INT32_MAX, &text);
-	} while (n > 0 && *text++ == ',');
-	return n < 0 ? n : n * GORT_MS;
+		return true;
+	do
+		if (!debug_setting(text, c, &text))
+			return false;
+	while (*text++ == ',');
+	return true;
 }
 
 static size_t main_stack_default(void)
@@ -134,9 +160,9 @@ int gort__config(struct config *c, const gort_options *options)
 	int64_t procs = variable("GORT_MAXPROCS", false, INT32_MAX, 0);
 	int64_t threads = variable("GORT_MAXTHREADS", false, INT32_MAX, THREADS_DEFAULT);
 	int64_t stack = variable("GORT_STACK", true, (int64_t)STACK_MAX, (int64_t)STACK_DEFAULT);
-	int64_t quit = flag("GORT_SIGQUIT"), trace = debug_sched();
+	int64_t quit = flag("GORT_SIGQUIT");
 
-	if (quit < 0 || trace < 0 || procs < 0 || threads < 0 || !stack_ok(stack) ||
+	if (!debug_settings(c) || quit < 0 || procs < 0 || threads < 0 || !stack_ok(stack) ||
 	    o->maxprocs < 0 || o->max_threads < 0)
 		return -EINVAL;
 	if (o->on_deadlock != GORT_DEADLOCK_EXIT && o->on_deadlock != GORT_DEADLOCK_RETURN)
@@ -155,7 +181,6 @@ int gort__config(struct config *c, const gort_options *options)
 	c->slice = o->preempt_slice_us < 0 ? OS_FOREVER
 		: o->preempt_slice_us      ? o->preempt_slice_us * GORT_US
 					   : SLICE_DEFAULT;
-	c->trace = trace;
 	c->deadlock_returns = o->on_deadlock == GORT_DEADLOCK_RETURN;
 	c->sigquit = quit != 0;
 	return 0;

@@ -14,6 +14,7 @@ struct config {
 	uint32_t max_threads;
 	int64_t slice; /* OS_FOREVER: no preemption */
 	int64_t trace; /* GORT_DEBUG=sched; OS_FOREVER: no lines */
+	bool uring;    /* may be used: not GORT_DEBUG=uring=0 */
 	bool deadlock_returns;
 };
 

@@ -6,10 +6,11 @@
  *
  *  1. Every P idles, no queue has anything, no M is on its way.
  *  2. No thread is in user code without its P: a call that blocks may return.
- *  3. No timer is pending, no signal is watched, no goroutine waits for a descriptor.
+ *  3. No timer is pending, no signal is watched, no goroutine waits for a descriptor, or for a file's
+ *     disk (sysmon does not sleep for good while one does).
  *  4. No other thread lives in the process: it might call gort. The kernel counts them
  *     (/proc/self/task); ours are the Ms, also those that an earlier runtime left behind, the
- *     creator, sysmon, and the one that delivers signals. The kernel's own workers, and an
+ *     creator, sysmon, those that deliver signals and serve disks. The kernel's own workers, and an
  *     emulator's, do not count.
  *  5. From 1 on until 4 has been asked no goroutine has run (picks): else the other thread may have
  *     woken one and ended, and that have started another thread and wait for it.
@@ -48,7 +49,7 @@ static bool somebody_will_come(void)
 {
 	return load_relaxed(&sched.stopping) || load_relaxed(&sched.away) ||
 		gort__timers_next() != OS_FOREVER || gort__signals_watched() ||
-		gort__netpoll_waits();
+		gort__netpoll_waits() || load_acquire(&sched.disk);
 }
 
 /* Under sched.lock. Each thread sleeps with its goroutine; none has only just been made. */
@@ -95,7 +96,8 @@ uint64_t gort__picks(void)
 static int own_threads(void)
 {
 	return (int)sched.threads + (int)load_relaxed(&sched.left_behind) +
-		2 /* creator, sysmon */ + (gort__signals_tid() != 0);
+		2 /* creator, sysmon */ + (gort__signals_tid() != 0) +
+		(int)load_relaxed(&sched.disk_threads);
 }
 
 static int ask(void)

@@ -356,6 +356,7 @@ static void end_runtime(void)
 	left = collect_ms();
 	store_release(&sched.running, 0);
 	signals_end(false);
+	gort__uring_end();
 	wait_for_guests();
 	free_ms();
 	gort__stacks_each(gort__wait_withdraw);
@@ -427,6 +428,8 @@ static int start_runtime(const struct config *c)
 	sched.slice = c->slice;
 	sched.deadlocks = false;
 	sched.trace = c->trace;
+	sched.uring = c->uring;
+	store_relaxed(&sched.disk, 0);
 	sched.retakes = sched.polls = sched.gives = 0;
 	sched.deadlock_returns = c->deadlock_returns;
 	store_relaxed(&sched.quiet, 0);

@@ -89,5 +89,7 @@ int gort__poll_arm(struct pollee *p, uint32_t events);
 
 /* The waits of w's goroutine, which never runs again, were for a file. io/file.c */
 void gort__file_forsake(struct waiter *w);
+/* No M is left: wait for calls that are under way. io/uring.c */
+void gort__uring_end(void);
 
 #endif

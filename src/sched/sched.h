@@ -416,9 +416,12 @@ struct sched {
 	bool deadlocks; /* are looked for: it was started by gort_run */
 	int64_t trace;  /* between two lines of GORT_DEBUG=sched; OS_FOREVER: none */
 	bool deadlock_returns;
+	bool uring; /* may be used */
 	void (*on_panic)(const char *, uint64_t);
 	sigset_t signal_mask; /* the program's; each M's */
 	/* atomic */
+	uint32_t disk;         /* calls that goroutines have given to io_uring (io/uring.c) */
+	uint32_t disk_threads; /* that serve it */
 	uint64_t next_id;
 	uint64_t guest_created;
 	uint32_t guests;   /* guests between rt_enter and rt_leave */

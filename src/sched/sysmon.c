@@ -395,7 +395,8 @@ static void sysmon_main(void *arg)
 		} else {
 			bool done = sysmon.idle_counts > IDLE_COUNTS && sysmon.trim_left == 0 &&
 				sysmon.idle_looks >= DEADLOCK_LOOKS &&
-				!load_relaxed(&sched.global_count); /* else it asks again */
+				!load_relaxed(&sched.global_count) && /* else it asks again */
+				!load_acquire(&sched.disk);
 			int64_t until = gort__deadlock_look(now, sysmon.idle_looks++);
 
 			mem_keep(!done); /* nobody trims meanwhile */

@@ -83,4 +83,12 @@ fiber_call void fiber_unpoison(void *p, size_t size)
 
 #undef fiber_call
 
+void __asan_storeN(void *p, long size);
+void __asan_loadN(void *p, long size);
+static inline void fiber_touched(void *p, size_t size, bool written)
+{
+	if (size)
+		(written ? __asan_storeN : __asan_loadN)(p, (long)size);
+}
+
 #endif

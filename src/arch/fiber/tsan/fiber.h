@@ -101,4 +101,12 @@ fiber_call void fiber_unpoison(void *p, size_t size)
 
 #undef fiber_call
 
+void __tsan_write_range(void *p, long size);
+void __tsan_read_range(void *p, long size);
+static inline void fiber_touched(void *p, size_t size, bool written)
+{
+	if (size)
+		(written ? __tsan_write_range : __tsan_read_range)(p, (long)size);
+}
+
 #endif

@@ -112,4 +112,10 @@ static inline void fiber_unpoison(void *p, size_t size)
 	(void)VALGRIND_MAKE_MEM_UNDEFINED(p, size);
 }
 
+static inline void fiber_touched(void *p, size_t size, bool written)
+{
+	if (written)
+		(void)VALGRIND_MAKE_MEM_DEFINED(p, size);
+}
+
 #endif

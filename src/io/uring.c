@@ -1,0 +1,215 @@
+/*
+ * uring.c - calls on regular files that would sleep in the kernel, made there without a thread for
+ * each: by one io_uring, which one thread of gort's serves.
+ *
+ *     goroutine --first, bell--> the thread "gort-uring" --submission--> kernel
+ *        ^---------- gort__ready_list ---------- the same <--completion--+
+ *
+ *  1. A call (struct uring_op) lies on the stack of its goroutine, which parks until it has ended:
+ *     neither cancellation nor a deadline ends that, since the kernel uses the buffer till then.
+ *  2. The thread sleeps in the kernel, until a call has ended or the bell rings. Who adds a call and
+ *     finds that it sleeps (under the lock) rings. The system call is made without the lock, so
+ *     the call may have ended when the goroutine comes back to it: then it does not park.
+ *  3. sched.disk counts calls from before they are added till their goroutines are runnable: while
+ *     there are any, nothing is a deadlock, and sysmon does not go to sleep for good.
+ *  4. The runtime's end comes here when no M is left: all that were added have parked. It waits until
+ *     the kernel has done with their buffers, and the thread has gone. Their goroutines run no more, and
+ *     are dropped like those at netpoll: what they hold of a file goes back (gort__file_forsake).
+ *
+ * The thread is made at the first call, by its caller, who does not wait for it: that call, and all
+ * others till it is there, are made the other way, as user code that blocks. So they are where the
+ * kernel has no io_uring or forbids it (GONE: asked once in the life of a runtime):
+ *
+ *     NONE --gort__uring_does--> STARTING --uring_main--> LIVES --+--gort__uring_end--> NONE
+ *      ^                            | |                           |
+ *      +--start: none to be had-----+ +---------uring_main--> GONE+
+ *
+ * STARTING is set inside gort, so none begins once the end is there; there is no call into gort
+ * between that and the thread's making, so the end may wait for that.
+ *
+ * Why a thread, where any M could submit: the kernel ends a call on the thread that has submitted it,
+ * which it interrupts for that. A goroutine that sleeps in epoll_wait(2) there, in some library,
+ * would get EINTR from a signal that does not exist. And who submits takes the calls with it when
+ * it ends. The kernel's own thread (SQPOLL) spins.
+ *
+ * uring.lock (RANK_OBJECT). Callers: goroutines, from user code, with a use of the file.
+ */
+#include "io/uring.h"
+
+#include <errno.h>
+
+#define sched gort__sched
+
+enum { NONE, STARTING, LIVES, GONE };
+
+static struct {
+	struct lock lock;
+	uint32_t state;         /* atomic: as drawn */
+	bool stops;             /* lock */
+	bool sleeps;            /* lock */
+	struct uring_op *first; /* lock: added, not yet put */
+	struct uring_op **last; /* lock */
+	struct waitq waiting;   /* lock */
+	struct os_uring ring;   /* the thread's; written before LIVES, release */
+	uint32_t under_way;     /* the thread's: put, not yet ended */
+	os_thread thread;       /* who starts and ends it */
+} uring = { .lock = LOCK_INIT(RANK_OBJECT), .last = &uring.first };
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+/* True: nothing is left to be put, and who adds more rings. */
+static bool put_all(void)
+{
+	struct uring_op *op;
+	bool sleeps;
+
+	lock_acquire(&uring.lock);
+	while ((op = uring.first) != NULL && os_uring_put(&uring.ring, &op->call)) {
+		uring.first = op->next;
+		uring.under_way++;
+	}
+	if (!uring.first)
+		uring.last = &uring.first;
+	sleeps = uring.sleeps = !uring.first;
+	lock_release(&uring.lock);
+	return sleeps;
+}
+
+/* Whoever is not parked yet sees ended (2), and its op may be gone once the lock is released. */
+static void end_op(struct uring_op *op, struct glist *woken)
+{
+	op->ended = true;
+	if (!op->w.queue)
+		return;
+	waitq_remove(&op->w);
+	waiter_end(&op->w, GATE_LOOK_AGAIN, woken);
+}
+
+static void take_all(void)
+{
+	struct glist woken = { 0 };
+	struct os_uring_call *call;
+	uint32_t n = 0;
+
+	lock_acquire(&uring.lock);
+	uring.sleeps = false;
+	while ((call = os_uring_take(&uring.ring)) != NULL) {
+		end_op((struct uring_op *)call, &woken);
+		n++;
+	}
+	lock_release(&uring.lock);
+	gort__ready_list(NULL, &woken);
+	uring.under_way -= n;
+	sub_release(&sched.disk, n); /* 3 */
+}
+
+static bool is_over(void)
+{
+	bool over;
+
+	lock_acquire(&uring.lock);
+	over = uring.stops && !uring.first && uring.under_way == 0;
+	lock_release(&uring.lock);
+	return over;
+}
+
+static void uring_main(void *arg)
+{
+	(void)arg;
+	os_thread_name("gort-uring");
+	if (os_uring_open(&uring.ring) < 0) {
+		store_release(&uring.state, GONE);
+		return;
+	}
+	store_relaxed(&sched.disk_threads, 1);
+	store_release(&uring.state, LIVES);
+	while (!is_over()) {
+		os_uring_wait(&uring.ring, put_all());
+		take_all();
+	}
+	os_uring_close(&uring.ring);
+}
+
+/* By who has set STARTING. */
+static noinline void start(void)
+{
+	uring.stops = false;
+	if (os_thread_start(&uring.thread, uring_main, NULL, 0) < 0)
+		store_release(&uring.state, NONE);
+}
+
+/* ---- goroutines ------------------------------------------------------------------------------ */
+
+static void add_and_wait(struct uring_op *op, enum g_why why)
+{
+	bool sleeps;
+
+	(void)add_seq(&sched.disk, 1);
+	lock_acquire(&uring.lock);
+	*uring.last = op;
+	uring.last = &op->next;
+	sleeps = uring.sleeps;
+	uring.sleeps = false;
+	if (sleeps) {
+		lock_release(&uring.lock);
+		os_uring_ring(&uring.ring);
+		lock_acquire(&uring.lock);
+	}
+	if (op->ended)
+		lock_release(&uring.lock);
+	else
+		(void)gort__wait(&op->w, &uring.waiting, &uring.lock, GORT_FOREVER, why, WAIT_SURE);
+}
+
+/* What the kernel does not do here, the call that is made instead does, or says why not. */
+static bool is_done(const struct uring_op *op)
+{
+	switch (op->call.result) {
+	case -EAGAIN:
+	case -EINTR:
+	case -ECANCELED:
+	case -EINVAL:
+	case -EOPNOTSUPP:
+		return false;
+	default:
+		return true;
+	}
+}
+
+bool gort__uring_does(struct uring_op *op, struct gort_file *f, int64_t waits, enum g_why why)
+{
+	struct m *m = gort__file_step_in();
+	uint32_t state = m ? load_acquire(&uring.state) : GONE;
+	bool starts = state == NONE && sched.uring && cas_acq_rel(&uring.state, &state, STARTING);
+
+	if (state == LIVES) {
+		op->next = NULL;
+		op->ended = false;
+		op->call.fd = f->poll.fd;
+		op->w = (struct waiter){ .elem = f, .since = waits };
+		add_and_wait(op, why);
+		m = m_self();
+	}
+	gort__file_step_out(m);
+	if (starts)
+		start();
+	return state == LIVES && is_done(op);
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+void gort__uring_end(void)
+{
+	while (load_acquire(&uring.state) == STARTING)
+		os_yield_thread();
+	if (load_relaxed(&uring.state) == NONE)
+		return;
+	lock_acquire(&uring.lock);
+	uring.stops = true;
+	lock_release(&uring.lock);
+	if (load_relaxed(&uring.state) == LIVES)
+		os_uring_ring(&uring.ring);
+	os_thread_join(&uring.thread);
+	store_relaxed(&sched.disk_threads, 0);
+	store_release(&uring.state, NONE);
+}
