@@ -2,8 +2,7 @@
  * plain.c - regular files: from the page cache at once, from the disk by io_uring, and where neither
  * is to be had as user code that blocks.
  *
- *  1. Reading asks the page cache first (RWF_NOWAIT), which costs what a read costs. What is not
- *     there, the disk brings while the goroutine is parked (uring.c). As read(2) does, it goes on
+ *  1. Reading asks the page cache first (RWF_NOWAIT). What is not there, the disk brings while the goroutine is parked (uring.c). As read(2) does, it goes on
  *     until it has all n bytes, or the file ends: a part that happens to be cached is no result.
  *  2. At a place (pread) the disk's bytes are the result. Where the file stands (read) they are not: the
  *     kernel moves that only for its own read calls so that others who read and write through the
@@ -11,8 +10,9 @@
  *     thrown out again before that, twice, is read by a call that blocks.
  *  3. Writing fills the page cache, which may block as writes do. At a place of a file that writes
  *     through to the disk (O_DIRECT, O_SYNC, O_DSYNC) io_uring does it, and fsync.
- *  4. File systems that cannot say what they have cached (network, FUSE, /proc) say that: from then on all
- *     calls block. So an end of the runtime never waits for a file server (uring.c, 4).
+ *  4. The runtime's end waits for the disk (uring.c, 4), but not for a file server. File systems that cannot
+ *     say what they have cached (network, FUSE, /proc) say that: from then on all calls block. Where that
+ *     is not asked, is_remote tells.
  *  5. To ask costs a tenth of a short read. When a file has had WARM answers running, only one page in
  *     PROBE is asked for, and all others are read by a call that may block; till one is missed.
  *  6. Guests block, as plain threads do.
@@ -23,6 +23,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -54,6 +55,26 @@ void gort__plain_begin(struct gort_file *f)
 static bool is(const struct gort_file *f, uint8_t what)
 {
 	return (load_relaxed(&f->plain) & what) == what;
+}
+
+/* Of a file system that may wait for somebody else's machine or program: <linux/magic.h>, which is
+ * not everywhere. */
+static bool is_remote(const struct gort_file *f)
+{
+	static const uint32_t remote[] = {
+		0x6969 /* NFS */,        0x517b /* SMB */,      0xff534d42 /* CIFS */,
+		0xfe534d42 /* SMB2 */,   0x65735546 /* FUSE */, 0x00c36400 /* Ceph */,
+		0x01021997 /* 9P */,     0x5346414f /* AFS */,  0x6b414653 /* kAFS */,
+		0x0bd00bd0 /* Lustre */, 0x73757245 /* Coda */,
+	};
+	struct statfs s;
+
+	if (fstatfs(f->poll.fd, &s) < 0)
+		return true;
+	for (size_t i = 0; i < sizeof remote / sizeof remote[0]; i++)
+		if ((uint32_t)s.f_type == remote[i])
+			return true;
+	return false;
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -138,6 +159,8 @@ static ssize_t read_some(struct gort_file *f, const struct call *c)
 		return read_blocking(f, c);
 	if (!is(f, DIRECT))
 		n = read_cached(f, c);
+	else if (is_remote(f))
+		n = read_blocking(f, c);
 	if (n != -EAGAIN)
 		return n;
 	return c->at < 0 ? read_missed_here(f, c) : read_missed_place(f, c);
@@ -180,7 +203,7 @@ static bool disk_does(struct gort_file *f, const struct call *c, enum os_uring_w
 					 .n = (uint32_t)(c->n < PIECE ? c->n : PIECE),
 					 .at = c->at } };
 
-	if (!is(f, CACHED) || !m_self() ||
+	if (!is(f, CACHED) || !m_self() || is_remote(f) ||
 	    !gort__uring_does(&op, f, gort__file_waits(c), WHY_WRITE))
 		return false;
 	*result = op.call.result;
