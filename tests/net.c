@@ -434,6 +434,26 @@ TEST(listeners_of_both_families)
 	CHECK_EQ(gort_close(l), 0);
 }
 
+/* The first family connects before, or while, the other begins. */
+// variants: maxprocs
+TEST(dialling_both_families_again_and_again)
+{
+	gort_file *l, *f;
+	char at[64];
+
+	if (!has_ipv6())
+		SKIP("no IPv6");
+	l = listen_at("tcp", ":0");
+	CHECK(gort_local_address(l, at, sizeof at) > 0);
+	for (int i = 0; i < SCALE(2000); i++) {
+		CHECK_EQ(gort_dial(&f, "tcp", strrchr(at, ':')), 0);
+		CHECK_EQ(gort_close(f), 0);
+		CHECK_EQ(gort_accept(l, &f), 0);
+		CHECK_EQ(gort_close(f), 0);
+	}
+	CHECK_EQ(gort_close(l), 0);
+}
+
 /* What nobody has accepted goes with the listener. */
 // variants: maxprocs
 TEST(a_listener_is_closed_with_connections_in_its_queue)

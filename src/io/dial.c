@@ -111,6 +111,7 @@ static int run_second(void *arg)
 	return 0;
 }
 
+/* What has won before the second begins has ended the scope: that is no failure. */
 static int start(struct race *r)
 {
 	int err = gort_scope_go(r->scope, run_first, r);
@@ -136,13 +137,11 @@ static int dial_both(gort_file **out, const struct row *first, const struct row 
 		err = err < 0 ? err : closed;
 	}
 	gort_chan_release(r.failed);
-	if (err == 0 && !r.winner)
-		err = r.err;
-	if (err < 0 && r.winner)
-		gort_close(r.winner);
-	if (err == 0)
+	if (r.winner) {
 		*out = r.winner;
-	return err;
+		return 0;
+	}
+	return err < 0 ? err : r.err;
 }
 
 static int family_of(const gort_addr *a)
