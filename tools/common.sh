@@ -50,30 +50,46 @@ sources()
 	find src sim include extra tests examples bench -name '*.[ch]' ! -path include/gort.h | sort
 }
 
-# run_ctest PRESET LOG [OPTION...]: run what was built; sets passed, failed, skipped.
-run_ctest()
+# steady PRESET: sets steady, the command under which its tests run. The shadow memory of sanitizers has
+# no room for the widest address randomisation.
+steady()
 {
-	local preset=$1 log=$2 total steady=()
-
-	shift 2
-	case $preset in
-	asan* | tsan*) # their shadow memory has no room for the widest address randomisation
+	steady=()
+	case $1 in
+	asan* | tsan*)
 		if [ "$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] &&
 			setarch -R true 2>/dev/null; then
 			steady=(setarch -R)
 		fi
 		;;
 	esac
-	"${steady[@]}" timeout -k 30 1500 ctest --test-dir "build/$preset" -j "$(jobs_for_tests)" \
-		--output-on-failure --no-tests=error "$@" </dev/null 2>&1 | tee "$log"
-	total=$(sed -n 's/.* tests passed, .* failed out of \([0-9]*\)$/\1/p' "$log")
-	failed=$(sed -n 's/.* tests passed, \([0-9]*\) tests failed out of .*/\1/p' "$log")
-	skipped=$(grep -c '\*\*\*Skipped' "$log")
+}
+
+# count_ctest LOG: sets passed, failed, skipped.
+count_ctest()
+{
+	local total
+
+	total=$(sed -n 's/.* tests passed, .* failed out of \([0-9]*\)$/\1/p' "$1")
+	failed=$(sed -n 's/.* tests passed, \([0-9]*\) tests failed out of .*/\1/p' "$1")
+	skipped=$(grep -c '\*\*\*Skipped' "$1")
 	if [ -z "$failed" ]; then
 		total=1 failed=1 skipped=0 # it was stopped, or there was nothing to run
 	fi
 	# shellcheck disable=SC2034
 	passed=$((total - failed - skipped))
+}
+
+# run_ctest PRESET LOG [OPTION...]: run what was built; sets passed, failed, skipped.
+run_ctest()
+{
+	local preset=$1 log=$2
+
+	shift 2
+	steady "$preset"
+	"${steady[@]}" timeout -k 30 1500 ctest --test-dir "build/$preset" -j "$(jobs_for_tests)" \
+		--output-on-failure --no-tests=error "$@" </dev/null 2>&1 | tee "$log"
+	count_ctest "$log"
 }
 
 # Tests wait as much as they compute; too many at once, and those that watch the clock suffer.
