@@ -829,6 +829,32 @@ TEST(in_a_bubble_it_takes_no_time)
 	remove_gate();
 }
 
+static int give_up_in_a_bubble(void *arg)
+{
+	gort_ctx *ctx = gort_ctx_with_cancel(gort_ctx_background()), *before;
+	struct canceler c = { gort_ctx_retain(ctx), 0 };
+	struct guest *g = guest_start(cancel_soon, &c); /* its time goes on */
+
+	before = gort_ctx_enter(ctx);
+	check_fails("hangs", "80", -ECANCELED);
+	gort_ctx_leave(before);
+	guest_join(g);
+	gort_ctx_release(ctx);
+	(void)arg;
+	return 42;
+}
+
+/* One who looks up is no member. */
+// variants: maxprocs
+TEST(a_bubble_ends_before_what_was_begun_in_it)
+{
+	close_gate();
+	CHECK_EQ(gort_bubble(give_up_in_a_bubble, NULL), 42);
+	CHECK_EQ(atomic_load(&x.inside), 1);
+	open_gate();
+	remove_gate();
+}
+
 /* ---- misuse ---------------------------------------------------------------------------------- */
 
 TEST_DIES(no_room_for_the_addresses, "gort_resolve: no room")

@@ -259,6 +259,15 @@ static void asker_end(void *arg)
 	job_release(a->job);
 }
 
+/* What it waits for is not the bubble's, and takes real time: it is no member, and nor is its task. */
+static void leave_bubble(struct m *m, struct gort_task *t)
+{
+	if (!in_bubble(m))
+		return;
+	gort__bubble_quit(m, t->g);
+	t->bubble = 0;
+}
+
 /* The job's goroutine is under the background context, and ends by its own time or by cancel. */
 static int job_start(struct asker *a)
 {
@@ -275,6 +284,7 @@ static int job_start(struct asker *a)
 		struct g *g = a->task->g;
 
 		j->refs = 2;
+		leave_bubble(m, a->task);
 		gort__defer_push(&g->local, &j->hold, job_release, j);
 		j->hold.drop = job_release;
 		g->spawned_at = __builtin_return_address(0);

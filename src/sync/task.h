@@ -15,7 +15,7 @@ struct gort_task {
 	void *arg;
 	struct g *g; /* while it RUNS, for -EDEADLK */
 	uint64_t id;
-	uint32_t bubble;          /* fixed: where it was made, or 0 */
+	uint32_t bubble;          /* fixed before it starts: where it was made, or 0 */
 	struct gort_ctx *ctx;     /* lot, set once by its goroutine: its own; held */
 	int cause;                /* lot: canceled while there was no ctx */
 	bool away;                /* lot, set by its goroutine: it has left home without one */
