@@ -22,6 +22,10 @@ foreach(dir LIBDIR INCLUDEDIR)
 		set(PC_${dir} "\${prefix}/${CMAKE_INSTALL_${dir}}")
 	endif()
 endforeach()
+set(PC_REQUIRES_PRIVATE "")
+if(GORT_HAS_CARES)
+	set(PC_REQUIRES_PRIVATE libcares)
+endif()
 # The prefix as seen from where the .pc file lies: an installed tree may be moved.
 file(RELATIVE_PATH PC_PREFIX
 	"${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig" "${CMAKE_INSTALL_PREFIX}")

@@ -654,14 +654,15 @@ typedef struct gort_addr {
 } gort_addr;
 
 /* The addresses of a host, with the port of a service: one array of *count, which the caller frees
- * with free(). As getaddrinfo gives them, by whatever the system is set up to ask (/etc/hosts, DNS),
- * in its order (RFC 6724), each once. host: a name, an IPv4 or IPv6 address (with a zone:
+ * with free(), in the order of RFC 6724, each once. Who looks names up is the build's choice
+ * (GORT_CARES): c-ares, by /etc/hosts and the name servers of /etc/resolv.conf; or getaddrinfo, by
+ * whatever the system is set up to ask. host: a name, an IPv4 or IPv6 address (with a zone:
  * "fe80::1%eth0", "fe80::1%2"), or NULL or "": this machine, 127.0.0.1 and ::1. service: a number, the
  * name of one of TCP ("https"), or NULL or "": port 0.
  *
  * Names block the caller, and nobody else: 64 are looked up at once, each in a goroutine of its own,
- * and the others wait for their turn. Who is cancelled goes at once; what was begun is left to end
- * by itself. Numbers for both are answered without waiting, and need no runtime. [c]
+ * and the others wait for their turn. Who is cancelled goes at once; getaddrinfo is left to end
+ * by itself, c-ares ends at once. Numbers for both are answered without waiting, and need no runtime. [c]
  *
  * 0; -EINVAL: neither host nor service, or text that can be neither a name nor a number; -ENXIO: no
  * such host, service or zone; -EREMOTEIO: nobody could tell (no answer, a broken one);

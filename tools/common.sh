@@ -44,6 +44,9 @@ need_build()
 	need cmake ninja=ninja-build gcc /usr/include/stdio.h=libc6-dev
 }
 
+# Names are looked up by it where the build finds it (GORT_CARES).
+need_cares() { need /usr/include/ares.h=libc-ares-dev; }
+
 # Every C source. gort.h is set by hand: its columns are the manual.
 sources()
 {

@@ -1,22 +1,23 @@
 /*
- * resolve.c - gort_resolve: names of hosts and services, by libc's getaddrinfo, in goroutines of its
- * own.
+ * resolve.c - gort_resolve: names of hosts and services, looked up in goroutines of their own.
  *
- * getaddrinfo blocks for as long as the network likes, knows no cancellation, takes locks of libc's
- * and wants a large stack. So it is user code to gort: a goroutine (the job's) calls it, loses its
- * P meanwhile (sched/handoff.c), and whoever asked waits for the task's end as for any other. Who
- * is cancelled goes at once; the job ends when getaddrinfo does.
+ * Who does that is the build's choice: c-ares (resolve_ares.c), which parks, or libc's getaddrinfo
+ * (resolve_libc.c), which blocks for as long as the network likes and knows no cancellation. Both
+ * read files, take locks of libc's and want a large stack. So they are user code to gort: a goroutine
+ * (the job's) calls them, loses its P while it sleeps there (sched/handoff.c), and whoever asked waits
+ * for the task's end as for any other. Who is cancelled goes at once, and cancels the job: that ends
+ * at once, too, where it parks, and when getaddrinfo does otherwise.
  *
  *  1. A job has two references, its goroutine's and its asker's; the last frees it and what it
  *     found. Giving one up is an atomic step and free, and calls nothing of gort's. So a thread that
- *     the runtime's end has left behind in getaddrinfo does it, too, before it meets the end at its
+ *     the runtime's end has left behind, in getaddrinfo, does it, too, before it meets the end at its
  *     next call into gort.
  *  2. Each reference stands among its goroutine's defers, for a goroutine that the end drops: one
  *     that was never started, that waits for a place, or asked. (There free may be called: no
  *     goroutine is off its thread any more, so malloc's lock is released soon whoever has it.)
  *  3. The result is written before the task ends, and read after. A guest whose job the end has
  *     dropped is told by the task, whose end that is (-ECANCELED), and reads nothing.
- *  4. MOST_CALLS of getaddrinfo at once, so that a dead name server does not take all threads. Places
+ *  4. MOST_CALLS at once, so that a dead name server does not take all threads or descriptors. Places
  *     are counted for one life of the runtime: those who still hold one at its end never give it
  *     back (rt_enter does not return for them), nor do those who were given one and never came to
  *     use it; the first of the next life finds all of them free. So the threads left behind come
@@ -33,7 +34,7 @@
  *
  * Callers: goroutines and guests, outside rt_enter and rt_leave.
  */
-#include "io/address.h"
+#include "io/resolve.h"
 #include "sync/task.h"
 
 #include <stdlib.h>
@@ -47,8 +48,7 @@ struct job {
 	struct defer hold;  /* its goroutine's */
 	struct query query; /* fixed; the strings lie in text */
 	int err;            /* by its goroutine, till it ends: what the asker is told */
-	gort_addr *addr;    /* likewise; NULL, or malloc'ed */
-	size_t count;
+	struct found found; /* likewise */
 	char text[];
 };
 
@@ -132,79 +132,32 @@ static void job_release(void *arg)
 
 	if (sub_acq_rel(&j->refs, 1) != 1)
 		return;
-	free(j->addr);
+	free(j->found.addr);
 	free(j);
 }
 
-/* ---- getaddrinfo ----------------------------------------------------------------------------- */
+/* ---- what is found --------------------------------------------------------------------------- */
 
-static int error_of(int eai, int system)
+int gort__found_room(struct found *f, size_t most)
 {
-	switch (eai) {
-	case EAI_NONAME:
-	case EAI_NODATA:
-	case EAI_ADDRFAMILY:
-	case EAI_SERVICE:
-		return -ENXIO;
-	case EAI_MEMORY:
-		return -ENOMEM;
-	case EAI_FAMILY:
-	case EAI_SOCKTYPE:
-	case EAI_BADFLAGS:
-	case EAI_OVERFLOW:
-		return -EINVAL;
-	case EAI_SYSTEM:
-		return system > 0 ? -system : -EREMOTEIO;
-	default: /* EAI_AGAIN, EAI_FAIL */
-		return -EREMOTEIO;
-	}
+	f->addr = calloc(most ? most : 1, sizeof *f->addr);
+	return f->addr ? 0 : -ENOMEM;
 }
 
-static bool is_known(const gort_addr *known, size_t n, const struct addrinfo *a)
+static bool is_known(const struct found *f, const struct sockaddr *a, size_t len)
 {
-	for (size_t i = 0; i < n; i++)
-		if (known[i].len == a->ai_addrlen &&
-		    memcmp(&known[i].addr, a->ai_addr, a->ai_addrlen) == 0)
+	for (size_t i = 0; i < f->count; i++)
+		if (f->addr[i].len == len && memcmp(&f->addr[i].addr, a, len) == 0)
 			return true;
 	return false;
 }
 
-/* In their order, each once. */
-static size_t collect(gort_addr *to, const struct addrinfo *a)
+void gort__found_add(struct found *f, const struct sockaddr *a, size_t len)
 {
-	size_t n = 0;
-
-	for (; a; a = a->ai_next) {
-		if ((a->ai_family != AF_INET && a->ai_family != AF_INET6) || is_known(to, n, a))
-			continue;
-		to[n] = (gort_addr){ .len = a->ai_addrlen };
-		memcpy(&to[n++].addr, a->ai_addr, a->ai_addrlen);
-	}
-	return n;
-}
-
-static int take_found(struct job *j, const struct addrinfo *found)
-{
-	size_t n = 0;
-
-	for (const struct addrinfo *a = found; a; a = a->ai_next)
-		n++;
-	j->addr = calloc(n ? n : 1, sizeof *j->addr);
-	if (!j->addr)
-		return -ENOMEM;
-	j->count = collect(j->addr, found);
-	return j->count ? 0 : -ENXIO;
-}
-
-static void ask(struct job *j)
-{
-	struct addrinfo hints = { .ai_family = j->query.family, .ai_socktype = j->query.type };
-	struct addrinfo *found = NULL;
-	int eai = getaddrinfo(j->query.host, j->query.service, &hints, &found), system = errno;
-
-	j->err = eai ? error_of(eai, system) : take_found(j, found);
-	if (found)
-		freeaddrinfo(found);
+	if ((a->sa_family != AF_INET && a->sa_family != AF_INET6) || is_known(f, a, len))
+		return;
+	f->addr[f->count] = (gort_addr){ .len = (socklen_t)len };
+	memcpy(&f->addr[f->count++].addr, a, len);
 }
 
 /* Its goroutine. Rule 5. */
@@ -215,8 +168,11 @@ static int job_main(void *arg)
 
 	j->err = place_take();
 	placed = j->err == 0;
-	if (placed)
-		ask(j);
+	if (placed) {
+		j->err = gort__look_up(&j->query, &j->found);
+		if (j->err == 0 && j->found.count == 0)
+			j->err = -ENXIO;
+	}
 	gort__defer_end(gort__local(), &j->hold);
 	if (placed)
 		place_leave();
@@ -342,9 +298,9 @@ static int look_up(const struct query *q, gort_addr **out, size_t *count)
 	a.end.drop = asker_drop;
 	err = job_await(&a);
 	if (err == 0) {
-		*out = a.job->addr;
-		*count = a.job->count;
-		a.job->addr = NULL;
+		*out = a.job->found.addr;
+		*count = a.job->found.count;
+		a.job->found.addr = NULL;
 	}
 	gort__defer_end(gort__local(), &a.end);
 	return err;

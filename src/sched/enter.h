@@ -68,6 +68,10 @@ static inline struct m *rt_enter_to_start(void)
 struct m *rt_enter_midway(void);
 void rt_leave_midway(struct m *m);
 
+/* Outside of gort: the runtime has ended, and the goroutine's next call would not return. For who must
+ * clean up before. False tells of now: the runtime may end right after. */
+bool rt_is_over(void);
+
 static inline bool m_stops(const struct m *m)
 {
 	return unlikely(!m) && m_self();

@@ -347,6 +347,19 @@ void rt_leave_midway(struct m *m)
 	gort__stop_here(m_self());
 }
 
+bool rt_is_over(void)
+{
+	struct m *m = rt_enter_midway();
+
+	if (likely(!m_stops(m))) {
+		rt_leave(m);
+		return false;
+	}
+	gort__guest_leave();
+	store_release(&m_self()->in_rt, 0); /* l1 */
+	return true;
+}
+
 /* ---- leaving gort ----------------------------------------------------------------------------- */
 
 /* In gort: the runtime stops, and what m was called for is done. Its goroutine stops when it comes

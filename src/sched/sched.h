@@ -72,7 +72,7 @@ enum g_why {
 	WHY_WRITE,
 	WHY_ACCEPT,
 	WHY_CONNECT,
-	WHY_RESOLVER, /* its turn to call getaddrinfo */
+	WHY_RESOLVER, /* its turn to look a name up */
 	WHY_OUTSIDE   /* in a bubble: a select of which something is not the bubble's */
 };
 
