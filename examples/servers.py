@@ -5,6 +5,7 @@ them (an emulator). It calls run() with its tests; the first failure ends it.
 """
 import atexit
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -32,6 +33,17 @@ def clean_up():
 
 atexit.register(clean_up)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+
+
+def skip(why):
+    print(f"skipped: {why}", flush=True)
+    sys.exit(77)
+
+
+def raise_files():
+    """Of ours, and so of all that we start."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def command(name, *arguments):
