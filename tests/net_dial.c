@@ -117,9 +117,9 @@ TEST_PLAIN(the_second_family_is_dead)
 	wire_stop();
 }
 
-static void dial_dead(const char *name, bool by_ctx)
+static void dial_dead(const char *name, bool by_ctx, int64_t patience)
 {
-	int64_t end = gort_in(GORT_SEC);
+	int64_t end = gort_in(patience);
 	gort_ctx *c = by_ctx ? gort_ctx_with_deadline(gort_ctx_current(), end) : NULL, *before;
 	gort_file here, *f = &here;
 
@@ -145,9 +145,9 @@ static int dial_both_dead(void *arg)
 	(void)arg;
 	wire_set_dead(V4, true);
 	wire_set_dead(V6, true);
-	dial_dead(name, false);
+	dial_dead(name, false, 3 * GORT_SEC);
 	CHECK(first_syn(V6) != 0 && first_syn(V4) - first_syn(V6) > 0); /* both were tried */
-	dial_dead(name, true);
+	dial_dead(name, true, 400 * GORT_MS);
 	wire_set_dead(V4, false); /* and all is well when the network is */
 	wire_set_dead(V6, false);
 	{
@@ -205,7 +205,7 @@ TEST_PLAIN(cancelled_while_both_families_are_tried)
 	wire_stop();
 }
 
-/* Slow, not dead: it comes when the other has won, and is closed. */
+/* Slow, not dead: it is given up when the other has won. */
 static int dial_beside_slow(void *arg)
 {
 	gort_file *l, *p[2];
@@ -213,7 +213,7 @@ static int dial_beside_slow(void *arg)
 
 	(void)arg;
 	l = listen_anywhere(name, sizeof name);
-	wire_set_delay(V6, GORT_SEC);
+	wire_set_delay(V6, 10 * GORT_SEC);
 	CHECK_EQ(gort_dial(&p[0], "tcp", name), 0);
 	CHECK_EQ(family_of_peer(p[0]), V4);
 	p[1] = accepted(l);
@@ -278,5 +278,31 @@ TEST_PLAIN(dead_addresses_by_number)
 {
 	wire_start(V6);
 	CHECK_EQ(gort_run(dial_dead_numbers, NULL, NULL), 0);
+	wire_stop();
+}
+
+/* There is one port, and nobody listens at it: TCP lets its only user meet itself (Go's selfConnect). The
+ * port is not to be had for a while after that. */
+static int dial_oneself(void *arg)
+{
+	gort_file here, *f = &here;
+	int err;
+
+	CHECK_EQ(gort_dial(&f, "tcp", arg), -ECONNREFUSED);
+	for (int i = 0; i < 5; i++) {
+		err = gort_dial(&f, "tcp", arg);
+		CHECK(err == -ECONNREFUSED || err == -EADDRNOTAVAIL);
+	}
+	CHECK(f == &here);
+	return 0;
+}
+
+TEST_PLAIN(nobody_meets_himself)
+{
+	wire_start(V6);
+	wire_write("/proc/sys/net/ipv4/ip_local_port_range", "50000 50000");
+	CHECK_EQ(gort_run(dial_oneself, "127.0.0.1:50000", NULL), 0);
+	wire_write("/proc/sys/net/ipv4/ip_local_port_range", "50001 50001");
+	CHECK_EQ(gort_run(dial_oneself, "[::1]:50001", NULL), 0);
 	wire_stop();
 }
