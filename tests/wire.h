@@ -164,17 +164,25 @@ static inline void wire_write(const char *path, const char *text)
 	CHECK_EQ(close(fd), 0);
 }
 
+/* Who is not root may be in a namespace of users. */
+static inline void wire_become_root(void)
+{
+	char uids[32], gids[32];
+
+	snprintf(uids, sizeof uids, "0 %d 1\n", (int)getuid());
+	snprintf(gids, sizeof gids, "0 %d 1\n", (int)getgid());
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS) != 0)
+		SKIP("no network namespace to be had");
+	wire_write("/proc/self/uid_map", uids);
+	wire_write("/proc/self/setgroups", "deny"); /* or there is no map of groups */
+	wire_write("/proc/self/gid_map", gids);
+}
+
 /* Ours alone, or this case is skipped. */
 static inline void wire_leave_the_world(void)
 {
-	char map[32];
-
-	snprintf(map, sizeof map, "0 %d 1\n", (int)getuid());
-	if (unshare(CLONE_NEWNET | CLONE_NEWNS) != 0) {
-		if (unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS) != 0)
-			SKIP("no network namespace to be had");
-		wire_write("/proc/self/uid_map", map);
-	}
+	if (unshare(CLONE_NEWNET | CLONE_NEWNS) != 0)
+		wire_become_root();
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
 	    mount("gort-test", "/etc", "tmpfs", 0, NULL) != 0)
 		SKIP("no /etc of its own to be had");
