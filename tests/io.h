@@ -168,7 +168,7 @@ static inline void check_pattern(const void *buf, size_t n, int64_t from)
 	for (size_t i = 0; i < n; i++)
 		if (((const unsigned char *)buf)[i] != byte_at(from + (int64_t)i))
 			test_fail_(__FILE__, __LINE__, "byte %lld is wrong",
-				   (long long)(from + (int64_t)i));
+				   (long long)from + (long long)i);
 }
 
 #endif
