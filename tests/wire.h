@@ -183,7 +183,7 @@ static inline void wire_leave_the_world(void)
 {
 	if (unshare(CLONE_NEWNET | CLONE_NEWNS) != 0)
 		wire_become_root();
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
 	    mount("gort-test", "/etc", "tmpfs", 0, NULL) != 0)
 		SKIP("no /etc of its own to be had");
 }
