@@ -38,6 +38,9 @@
 #define FAR4 "10.9.0.2"
 #define NEAR6 "2001:db8::1"
 #define FAR6 "2001:db8::2"
+#define NEAR6_LAST \
+	"fd09::1" /* where IPv4 is to come first: of private addresses RFC 6724 says so */
+#define FAR6_LAST "fd09::2"
 
 enum { V4, V6, FAMILIES };
 enum { PACKET_MOST = 2048, QUEUE_MOST = 1024 }; /* a full queue loses, as a router's does */
@@ -188,12 +191,15 @@ static inline void wire_leave_the_world(void)
 		SKIP("no /etc of its own to be had");
 }
 
-/* What names mean there: both.test has both families, the first one's is tried first. */
+/* What names mean there: both.test has both families, the first one's is tried first. glibc knows an
+ * older order, unless gai.conf says another; c-ares does not read that. */
 static inline void wire_name(int first)
 {
 	wire_write("/etc/nsswitch.conf", "hosts: files\n");
 	wire_write("/etc/host.conf", "multi on\n"); /* or a name has one address only */
-	wire_write("/etc/hosts", FAR4 " both.test\n" FAR6 " both.test\n");
+	wire_write("/etc/hosts",
+		   first == V6 ? FAR4 " both.test\n" FAR6 " both.test\n"
+			       : FAR4 " both.test\n" FAR6_LAST " both.test\n");
 	wire_write("/etc/gai.conf",
 		   first == V6 ? "precedence ::/0 40\nprecedence ::ffff:0:0/96 10\n"
 			       : "precedence ::/0 40\nprecedence ::ffff:0:0/96 100\n");
@@ -223,7 +229,7 @@ static inline void wire_address4(int s, const char *name)
 	CHECK_EQ(ioctl(s, SIOCSIFNETMASK, &r), 0);
 }
 
-static inline void wire_address6(const char *name)
+static inline void wire_address6(const char *name, const char *near)
 {
 	struct { /* in6_ifreq of <linux/ipv6.h>, which does not go with <netinet/in.h> */
 		struct in6_addr address;
@@ -234,19 +240,19 @@ static inline void wire_address6(const char *name)
 
 	if (s < 0)
 		SKIP("no IPv6");
-	inet_pton(AF_INET6, NEAR6, &r.address);
+	inet_pton(AF_INET6, near, &r.address);
 	if (ioctl(s, SIOCSIFADDR, &r) != 0)
 		SKIP("no IPv6");
 	CHECK_EQ(close(s), 0);
 }
 
 /* For a moment an address cannot be used yet, and names would be sorted as if it were not there. */
-static inline void wire_await_address6(void)
+static inline void wire_await_address6(const char *near)
 {
 	struct sockaddr_in6 a = { .sin6_family = AF_INET6 };
 	int s = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	inet_pton(AF_INET6, NEAR6, &a.sin6_addr);
+	inet_pton(AF_INET6, near, &a.sin6_addr);
 	for (int i = 0; bind(s, (struct sockaddr *)&a, sizeof a) != 0; i++) {
 		CHECK_EQ(errno, EADDRNOTAVAIL);
 		CHECK(i < 10000);
@@ -255,8 +261,9 @@ static inline void wire_await_address6(void)
 	CHECK_EQ(close(s), 0);
 }
 
-static inline void wire_open(void)
+static inline void wire_open(int first)
 {
+	const char *near6 = first == V6 ? NEAR6 : NEAR6_LAST;
 	struct ifreq r = { .ifr_flags = IFF_TUN | IFF_NO_PI };
 	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
@@ -269,8 +276,8 @@ static inline void wire_open(void)
 	wire_up(s, "lo");
 	wire_address4(s, "wire");
 	wire_up(s, "wire");
-	wire_address6("wire");
-	wire_await_address6();
+	wire_address6("wire", near6);
+	wire_await_address6(near6);
 	CHECK_EQ(close(s), 0);
 }
 
@@ -279,7 +286,7 @@ static inline void wire_start(int first)
 {
 	wire_leave_the_world();
 	wire_name(first);
-	wire_open();
+	wire_open(first);
 	wire.random = 1;
 	wire.bell = eventfd(0, EFD_CLOEXEC);
 	CHECK(wire.bell >= 0);
