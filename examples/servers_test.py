@@ -18,8 +18,7 @@ ENOUGH = 4096  # descriptors and connections for each
 
 NGINX = """
 daemon off;
-user root;
-worker_processes 1;
+master_process off;
 pid {work}/nginx.{port}.pid;
 error_log {work}/nginx.{port}.log;
 events {{ worker_connections {enough}; }}
@@ -101,7 +100,7 @@ class Other:
             return f.read()
 
     def stop(self):
-        self.process.terminate()  # not kill: its worker would stay
+        self.process.terminate()
         self.process.wait(LIMIT)
         running.remove(self)
 
