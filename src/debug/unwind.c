@@ -558,14 +558,15 @@ static void two(struct stack *s, uint64_t op)
 static void operate(const struct unwind *u, struct reader *r, struct stack *s)
 {
 	uint64_t op = bytes(r, 1);
-	uintptr_t value;
+	uintptr_t at, value;
 
 	if (op >= 0x30 && op < 0x50) { /* lit */
 		push(s, op - 0x30);
 	} else if (op >= 0x70 && op < 0x90) { /* breg */
 		push(s, u->at->reg[op - 0x70] + (uintptr_t)sleb(r));
 	} else if (op == 0x06) { /* deref */
-		s->bad |= !word(u, pop(s), &value);
+		at = pop(s);
+		s->bad = s->bad || !word(u, at, &value);
 		push(s, s->bad ? 0 : value);
 	} else if (op == 0x08) { /* const1u, const1s, const2u */
 		push(s, bytes(r, 1));
