@@ -130,9 +130,11 @@ static void take_all_ps(void)
 	for (uint32_t i = 0; i < n; i++) {
 		s.p = load_relaxed(&sched.all_p[i]);
 		s.m = load_acquire(&s.p->m);
-		if (s.m && s.m != m_self())
-			gort__ps_retake(&s, 1);
-		if (s.m && s.m != m_self() && s.taken)
+		if (!s.m || s.m == m_self())
+			continue;
+		s.taken = false;
+		gort__ps_retake(&s, 1);
+		if (s.taken)
 			store_relaxed(&s.p->m, NULL);
 	}
 }
