@@ -37,7 +37,7 @@ static void make_deaf(void)
 	CHECK_EQ(getsockname(w.deaf[0], (struct sockaddr *)&a, &size), 0);
 	for (int i = 1; i < 4; i++) {
 		w.deaf[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-		connect(w.deaf[i], (struct sockaddr *)&a, sizeof a);
+		(void)connect(w.deaf[i], (struct sockaddr *)&a, sizeof a);
 		if (i == 1) /* the one that it has a place for takes it */
 			EVENTUALLY(poll(&(struct pollfd){ w.deaf[0], POLLIN, 0 }, 1, 0) == 1);
 	}

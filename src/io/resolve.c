@@ -386,7 +386,7 @@ static int find_port(const struct query *q, struct known *k)
 
 	service.host = NULL;
 	err = look_up(&service, &all, &n);
-	if (err < 0)
+	if (err != 0)
 		return err;
 	k->port = gort__port(&all[0]);
 	free(all);

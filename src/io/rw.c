@@ -279,10 +279,10 @@ static int open_window(const struct cursor *at, struct iovec window[WINDOW])
 {
 	int n = at->count < WINDOW ? at->count : WINDOW;
 
-	for (int i = 0; i < n; i++)
+	window[0].iov_base = (char *)at->iov[0].iov_base + at->skip;
+	window[0].iov_len = at->iov[0].iov_len - at->skip;
+	for (int i = 1; i < n; i++)
 		window[i] = at->iov[i];
-	window[0].iov_base = (char *)window[0].iov_base + at->skip;
-	window[0].iov_len -= at->skip;
 	return n;
 }
 

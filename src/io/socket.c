@@ -131,7 +131,7 @@ static int connect_once(struct gort_file **out, const gort_addr *a, int type, in
 	if (err < 0)
 		return err;
 	c.drop = gort__file_abandon;
-	c.of = f;
+	c.of = f; /* NOLINT(*.uninitialized.Assign): errno is not 0 where socket() failed */
 	if (deadline != GORT_FOREVER)
 		gort_set_write_deadline(f, deadline);
 	err = (int)gort__file_call(f, &c, "gort_dial");
@@ -194,6 +194,7 @@ int gort__listen(struct gort_file **out, const gort_addr *a, int type,
 
 	if (err < 0)
 		return err;
+	/* NOLINTNEXTLINE(*.NullDereference): errno is not 0 where socket() failed */
 	err = set_up(f->poll.fd, a, type, options ? options : &defaults);
 	if (err < 0)
 		gort_close(f);

@@ -597,8 +597,8 @@ void gort__g_unmake(struct m *m, struct g *g); /* a new one that was never queue
 _Noreturn void gort__g_finish(
 	struct g *g); /* the end of the running goroutine: defers, task, exit */
 void gort__g_name(struct g *g, const char *name);
-uint64_t gort__g_count(uint64_t *created); /* how many there are; the Ps must stay */
-bool gort__running(void); /* between rt_enter and rt_leave: goroutines can be made */
+uint64_t gort__g_count(uint64_t *all); /* how many there are, and were; the Ps must stay */
+bool gort__running(void);              /* between rt_enter and rt_leave: goroutines can be made */
 
 /* ---- m.c */
 struct m *gort__m_new(bool own_thread);

@@ -124,6 +124,7 @@ static int told(const pthread_mutex_t *m, bool locked, int err)
 	return err;
 }
 
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): libc's names are reserved */
 WEAK GORT_API int pthread_mutex_lock(pthread_mutex_t *m)
 {
 	return told(m, true, next_lock().call(m));
@@ -153,3 +154,4 @@ WEAK GORT_API int pthread_mutex_clocklock(pthread_mutex_t *restrict m, clockid_t
 
 	return to.p ? told(m, true, to.clock(m, clock, when)) : ENOSYS;
 }
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
