@@ -115,6 +115,12 @@ static void write_in_bits(void *arg)
 	}
 }
 
+static void expire_once_empty(void *f)
+{
+	EVENTUALLY(poll(&(struct pollfd){ gort_file_fd(f), POLLIN, 0 }, 1, 0) == 0);
+	CHECK_EQ(gort_set_read_deadline(f, GORT_NOW), 0);
+}
+
 // variants: maxprocs
 TEST(read_full_goes_on_until_it_has_all)
 {
@@ -127,8 +133,9 @@ TEST(read_full_goes_on_until_it_has_all)
 	check_pattern(buf, sizeof buf, 0);
 	wait_for_group();
 	CHECK_EQ(gort_write(p[1], "lost", 4), 4); /* after an error */
-	CHECK_EQ(gort_set_read_deadline(p[0], gort_in(GORT_MS)), 0);
+	CHECK_EQ(gort_waitgroup_go(&group, expire_once_empty, p[0]), 0);
 	CHECK_EQ(gort_read_full(p[0], buf, sizeof buf), -ETIMEDOUT);
+	wait_for_group();
 	CHECK_EQ(gort_set_read_deadline(p[0], GORT_FOREVER), 0);
 	CHECK_EQ(gort_close(p[1]), 0);
 	CHECK_EQ(gort_read(p[0], buf, sizeof buf), 0);
@@ -614,7 +621,7 @@ TEST(errors_of_open)
 TEST(directories_and_devices)
 {
 	gort_file *f;
-	char buf[4096];
+	char buf[4096] = { 0 };
 
 	CHECK_EQ(gort_open(&f, "/tmp", O_RDONLY | O_DIRECTORY, 0), 0);
 	CHECK_EQ(gort_read(f, buf, 1), -EISDIR);
@@ -1071,7 +1078,7 @@ TEST(standard_output_is_a_full_pipe)
 {
 	int before = dup(1), fds[2];
 	gort_file *out;
-	char buf[4096];
+	char buf[4096] = { 0 };
 
 	CHECK_EQ(pipe(fds), 0);
 	std_as(1, fds[1]);
