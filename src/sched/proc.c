@@ -656,13 +656,13 @@ static struct g *find_runnable(struct m *m)
 			    (load_relaxed(&sched.idle_ps) + 1 < load_relaxed(&sched.procs) ||
 			     timers_wait()))
 				g = find_elsewhere(m);
+			if (!g && load_relaxed(&p->attention))
+				continue; /* spinning as before: what it finds then may not be all (a) */
 			spinning_end(m, g != NULL);
 			if (g && look_around)
 				gort__timers_covered(m->p);
 			if (g)
 				return g;
-			if (load_relaxed(&p->attention))
-				continue;
 		} else {
 			spinning_end(m, false);
 			if (p)
