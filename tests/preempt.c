@@ -421,8 +421,8 @@ static void walk_heap(struct storm *s)
 	CHECK(mallinfo2().arena > 0);
 }
 
-// variants: maxprocs
 // Valgrind has a malloc of its own.
+// variants: maxprocs
 // not: tsan asan valgrind
 TEST(all_calls_while_malloc_is_held_by_stopped_ones)
 {
