@@ -311,6 +311,27 @@ TEST(several_share_where_it_stands)
 	CHECK_EQ(gort_close(shared), 0);
 }
 
+/* What has no cache gives what read(2) gives: it may make wait for more (/proc/kmsg). */
+TEST(a_short_read_of_what_is_not_cached_is_a_result)
+{
+	static char text[1 << 18];
+	int fd = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
+	gort_file *f;
+	ssize_t n;
+
+	if (fd < 0)
+		SKIP("no smaps");
+	n = read(fd, text, sizeof text);
+	close(fd);
+	CHECK(n > 0);
+	CHECK_EQ(gort_open(&f, "/proc/self/smaps", O_RDONLY, 0), 0);
+	CHECK(gort_read(f, text, sizeof text) < 3 * n / 2);
+	CHECK_EQ(gort_close(f), 0);
+	CHECK_EQ(gort_open(&f, "/proc/self/smaps", O_RDONLY, 0), 0);
+	CHECK(gort_pread(f, text, sizeof text, 0) < 3 * n / 2);
+	CHECK_EQ(gort_close(f), 0);
+}
+
 /* ---- writing through ------------------------------------------------------------------------- */
 
 struct writer {

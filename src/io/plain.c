@@ -3,7 +3,8 @@
  * is to be had as user code that blocks.
  *
  *  1. Reading asks the page cache first (RWF_NOWAIT). What is not there, the disk brings while the goroutine is parked (uring.c). As read(2) does, it goes on
- *     until it has all n bytes, or the file ends: a part that happens to be cached is no result.
+ *     until it has all n bytes, or the file ends: a part that happens to be cached is no result. Where
+ *     nothing is cached (4) a short read may be all that there is (/proc/kmsg), and is one.
  *  2. At a place (pread) the disk's bytes are the result. Where the file stands (read) they are not: the
  *     kernel moves that only for its own read calls so that others who read and write through the
  *     same description agree about it. So they are brought into the cache, and read from there. What is
@@ -189,7 +190,7 @@ ssize_t gort__plain_read(struct gort_file *f, const struct call *c)
 	if (!is(f, CACHED) || !m_self())
 		return read_blocking(f, c);
 	n = read_some(f, c);
-	return n > 0 && (size_t)n < c->n ? read_rest(f, c, (size_t)n) : n;
+	return n > 0 && (size_t)n < c->n && is(f, CACHED) ? read_rest(f, c, (size_t)n) : n;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
