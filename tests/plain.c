@@ -7,7 +7,10 @@
 #include "sched/sched.h"
 
 #include <dirent.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -182,6 +185,47 @@ TEST_PLAIN(the_setting)
 	}
 	CHECK_EQ(setenv("GORT_DEBUG", "uring=1,sched=1000000,uring=0", 1), 0);
 	CHECK_EQ(gort_run(returns_7, NULL, NULL), 7);
+}
+
+/* By a sandbox: of this thread, and those that it makes. */
+static void forbid(uint32_t call)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog filter = { sizeof code / sizeof code[0], code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) < 0)
+		SKIP("no seccomp");
+}
+
+static int read_twice(void *arg)
+{
+	gort_file *f = cold_file();
+
+	(void)arg;
+	read_by_many(f);
+	gort_sleep(10 * GORT_MS); /* its thread is there, if ever */
+	make_cold(gort_file_fd(f));
+	read_by_many(f);
+	CHECK_EQ(gort_close(f), 0);
+	return 7;
+}
+
+TEST_PLAIN(where_a_ring_cannot_be_made)
+{
+	forbid(SYS_io_uring_setup);
+	CHECK_EQ(gort_run(read_twice, NULL, NULL), 7);
+}
+
+TEST_PLAIN(where_a_ring_cannot_be_used)
+{
+	forbid(SYS_io_uring_enter);
+	CHECK_EQ(gort_run(read_twice, NULL, NULL), 7);
 }
 
 /* Plain threads block. */

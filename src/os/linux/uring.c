@@ -124,6 +124,44 @@ static int map_rings(struct os_uring *r, const struct params *p)
 	return 0;
 }
 
+static uint32_t waiting_submissions(const struct os_uring *r)
+{
+	return *r->sq_tail - load_acquire(r->sq_head); /* meets the kernel's: it has read them */
+}
+
+static void submit(struct os_uring *r, const struct os_uring_submission *s)
+{
+	uint32_t tail = *r->sq_tail;
+
+	r->submissions[tail & (r->sq_entries - 1)] = *s;
+	store_release(r->sq_tail, tail + 1);
+}
+
+static int hand_over(struct os_uring *r, bool sleeps)
+{
+	if (r->bell_heard) {
+		r->bell_heard = false;
+		submit(r,
+		       &(struct os_uring_submission){ .op = OP_POLL_ADD,
+						      .fd = r->bell,
+						      .op_flags = POLLIN,
+						      .data = BELL });
+	}
+	if (syscall(SYS_io_uring_enter, r->fd, waiting_submissions(r), sleeps ? 1 : 0,
+		    ENTER_GETEVENTS, NULL, 0) < 0 &&
+	    errno != EINTR)
+		return -errno;
+	return 0;
+}
+
+void os_uring_close(struct os_uring *r)
+{
+	munmap(r->submissions, r->sq_entries * sizeof *r->submissions);
+	munmap(r->rings, r->rings_size);
+	os_event_close(r->bell);
+	os_fd_close(r->fd);
+}
+
 int os_uring_open(struct os_uring *r)
 {
 	struct params p;
@@ -139,31 +177,15 @@ int os_uring_open(struct os_uring *r)
 		if (err < 0)
 			os_event_close(r->bell);
 	}
-	if (err < 0)
+	if (err < 0) {
 		os_fd_close(r->fd);
+		return err;
+	}
 	r->bell_heard = true;
+	err = hand_over(r, false); /* a sandbox may forbid this call only */
+	if (err < 0)
+		os_uring_close(r);
 	return err;
-}
-
-void os_uring_close(struct os_uring *r)
-{
-	munmap(r->submissions, r->sq_entries * sizeof *r->submissions);
-	munmap(r->rings, r->rings_size);
-	os_event_close(r->bell);
-	os_fd_close(r->fd);
-}
-
-static uint32_t waiting_submissions(const struct os_uring *r)
-{
-	return *r->sq_tail - load_acquire(r->sq_head); /* meets the kernel's: it has read them */
-}
-
-static void submit(struct os_uring *r, const struct os_uring_submission *s)
-{
-	uint32_t tail = *r->sq_tail;
-
-	r->submissions[tail & (r->sq_entries - 1)] = *s;
-	store_release(r->sq_tail, tail + 1);
 }
 
 bool os_uring_put(struct os_uring *r, const struct os_uring_call *c)
@@ -186,17 +208,7 @@ bool os_uring_put(struct os_uring *r, const struct os_uring_call *c)
 
 void os_uring_wait(struct os_uring *r, bool sleeps)
 {
-	if (r->bell_heard) {
-		r->bell_heard = false;
-		submit(r,
-		       &(struct os_uring_submission){ .op = OP_POLL_ADD,
-						      .fd = r->bell,
-						      .op_flags = POLLIN,
-						      .data = BELL });
-	}
-	if (syscall(SYS_io_uring_enter, r->fd, waiting_submissions(r), sleeps ? 1 : 0,
-		    ENTER_GETEVENTS, NULL, 0) < 0 &&
-	    errno != EINTR)
+	if (hand_over(r, sleeps) < 0)
 		os_yield_thread(); /* short of memory: what has ended makes room */
 }
 
