@@ -228,6 +228,12 @@ TEST_PLAIN(where_a_ring_cannot_be_used)
 	CHECK_EQ(gort_run(read_twice, NULL, NULL), 7);
 }
 
+TEST_PLAIN(where_the_cache_cannot_be_asked)
+{
+	forbid(SYS_preadv2);
+	CHECK_EQ(gort_run(read_twice, NULL, NULL), 7);
+}
+
 /* Plain threads block. */
 static void read_on_guest(void *file)
 {
