@@ -382,6 +382,51 @@ TEST(a_short_read_of_what_is_not_cached_is_a_result)
 	CHECK_EQ(gort_close(f), 0);
 }
 
+/* What /proc says that the process has read from disks. */
+static int64_t read_from_disk(void)
+{
+	char text[512];
+	const char *at;
+	int fd = open("/proc/self/io", O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		SKIP("no /proc/self/io");
+	n = read(fd, text, sizeof text - 1);
+	CHECK(n > 0);
+	close(fd);
+	text[n] = 0;
+	at = strstr(text, "\nread_bytes: ");
+	CHECK(at != NULL);
+	return strtoll(at + 13, NULL, 10);
+}
+
+/* Where it stands, without a cache. */
+TEST(without_a_cache_nothing_is_read_twice)
+{
+	int fd = disk_file(O_DIRECT);
+	void *all = aligned_alloc(BLOCK, SIZE);
+	gort_file *f = cold_file(), *direct;
+	int64_t before;
+
+	do {
+		make_cold(gort_file_fd(f));
+		read_by_many(f);
+	} while (has_uring() && !uring_serves());
+	CHECK(all != NULL);
+	memset(all, 7, SIZE);
+	CHECK_EQ(write(fd, all, SIZE), SIZE);
+	CHECK_EQ(lseek(fd, 0, SEEK_SET), 0);
+	CHECK_EQ(gort_file_from_fd(&direct, fd), 0);
+	before = read_from_disk();
+	for (int i = 0; i < 8; i++)
+		CHECK_EQ(gort_read(direct, all, SIZE / 8), SIZE / 8);
+	CHECK(read_from_disk() - before < SIZE / 2 * 3);
+	CHECK_EQ(gort_close(direct), 0);
+	CHECK_EQ(gort_close(f), 0);
+	free(all);
+}
+
 /* ---- writing through ------------------------------------------------------------------------- */
 
 struct writer {

@@ -8,7 +8,8 @@
  *  2. At a place (pread) the disk's bytes are the result. Where the file stands (read) they are not: the
  *     kernel moves that only for its own read calls so that others who read and write through the
  *     same description agree about it. So they are brought into the cache, and read from there. What is
- *     thrown out again before that, twice, is read by a call that blocks.
+ *     thrown out again before that, twice, is read by a call that blocks; and so is what is never there
+ *     (O_DIRECT).
  *  3. Writing fills the page cache, which may block as writes do. At a place of a file that writes
  *     through to the disk (O_DIRECT, O_SYNC, O_DSYNC) io_uring does it, and fsync.
  *  4. The runtime's end waits for the disk (uring.c, 4), but not for a file server. File systems that cannot
@@ -156,7 +157,7 @@ static ssize_t read_some(struct gort_file *f, const struct call *c)
 {
 	ssize_t n = -EAGAIN;
 
-	if (!is(f, CACHED) || (!is(f, DIRECT) && may_sleep(f, c->at)))
+	if (!is(f, CACHED) || (is(f, DIRECT) ? c->at < 0 : may_sleep(f, c->at)))
 		return read_blocking(f, c);
 	if (!is(f, DIRECT))
 		n = read_cached(f, c);
