@@ -52,7 +52,7 @@ static struct {
 	struct waitq waiting;   /* lock */
 	struct os_uring ring;   /* the thread's; written before LIVES, release */
 	uint32_t under_way;     /* the thread's: put, not yet ended */
-	os_thread thread;       /* who starts and ends it */
+	os_thread thread;       /* the same; the end joins it */
 } uring = { .lock = LOCK_INIT(RANK_OBJECT), .last = &uring.first };
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -116,6 +116,7 @@ static bool is_over(void)
 static void uring_main(void *arg)
 {
 	(void)arg;
+	uring.thread = os_thread_self(); /* who has started it may yet be about to learn that */
 	os_thread_name("gort-uring");
 	if (os_uring_open(&uring.ring) < 0) {
 		store_release(&uring.state, GONE);
@@ -133,8 +134,10 @@ static void uring_main(void *arg)
 /* By who has set STARTING. */
 static noinline void start(void)
 {
+	os_thread thread;
+
 	uring.stops = false;
-	if (os_thread_start(&uring.thread, uring_main, NULL, 0) < 0)
+	if (os_thread_start(&thread, uring_main, NULL, 0) < 0)
 		store_release(&uring.state, NONE);
 }
 
