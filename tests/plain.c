@@ -11,6 +11,7 @@
 #include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -232,6 +233,29 @@ TEST_PLAIN(where_the_cache_cannot_be_asked)
 {
 	forbid(SYS_preadv2);
 	CHECK_EQ(gort_run(read_twice, NULL, NULL), 7);
+}
+
+TEST(once_descriptors_are_to_be_had_again)
+{
+	gort_file *f = cold_file();
+	struct rlimit before, none;
+	int next = dup(gort_file_fd(f));
+
+	CHECK(next >= 0);
+	close(next);
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = (rlim_t)next;
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+	read_by_many(f);
+	gort_sleep(10 * GORT_MS); /* it has tried, and given up */
+	CHECK(!uring_serves());
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+	do {
+		make_cold(gort_file_fd(f));
+		read_by_many(f);
+	} while (has_uring() && !uring_serves());
+	CHECK_EQ(gort_close(f), 0);
 }
 
 /* Plain threads block. */

@@ -18,11 +18,12 @@
  *
  * The thread is made at the first call, by its caller, who does not wait for it: that call, and all
  * others till it is there, are made the other way, as user code that blocks. So they are where the
- * kernel has no io_uring or forbids it (GONE: asked once in the life of a runtime):
+ * kernel has no io_uring or forbids it (GONE: asked once in the life of a runtime), and as long as there is
+ * no thread or descriptor to be had:
  *
  *     NONE --gort__uring_does--> STARTING --uring_main--> LIVES --+--gort__uring_end--> NONE
  *      ^                            | |                           |
- *      +--start: none to be had-----+ +---------uring_main--> GONE+
+ *      +--start, give_up: not now---+ +------------give_up--> GONE+
  *
  * STARTING is set inside gort, so none begins once the end is there; there is no call into gort
  * between that and the thread's making, so the end may wait for that.
@@ -113,13 +114,24 @@ static bool is_over(void)
 	return over;
 }
 
+/* passes: later calls try again, with another thread. */
+static void give_up(bool passes)
+{
+	if (passes)
+		os_thread_detach(&uring.thread);
+	store_release(&uring.state, passes ? NONE : GONE);
+}
+
 static void uring_main(void *arg)
 {
+	int err;
+
 	(void)arg;
 	uring.thread = os_thread_self(); /* who has started it may yet be about to learn that */
 	os_thread_name("gort-uring");
-	if (os_uring_open(&uring.ring) < 0) {
-		store_release(&uring.state, GONE);
+	err = os_uring_open(&uring.ring);
+	if (err < 0) {
+		give_up(err == -EMFILE || err == -ENFILE);
 		return;
 	}
 	store_relaxed(&sched.disk_threads, 1);
