@@ -2,9 +2,10 @@
  * plain.c - regular files: from the page cache at once, from the disk by io_uring, and where neither
  * is to be had as user code that blocks.
  *
- *  1. Reading asks the page cache first (RWF_NOWAIT). What is not there, the disk brings while the goroutine is parked (uring.c). As read(2) does, it goes on
- *     until it has all n bytes, or the file ends: a part that happens to be cached is no result. Where
- *     nothing is cached (4) a short read may be all that there is (/proc/kmsg), and is one.
+ *  1. Reading asks the page cache first (RWF_NOWAIT). What is not there, the disk brings while the
+ *     goroutine is parked (uring.c). As read(2) does, it goes on until it has all n bytes, or the file
+ *     ends: a part that happens to be cached is no result. Where nothing is cached (4) a short read may
+ *     be all that there is (/proc/kmsg), and is one.
  *  2. At a place (pread) the disk's bytes are the result. Where the file stands (read) they are not: the
  *     kernel moves that only for its own read calls so that others who read and write through the
  *     same description agree about it. So they are brought into the cache, and read from there. What is
@@ -12,9 +13,9 @@
  *     (O_DIRECT).
  *  3. Writing fills the page cache, which may block as writes do. At a place of a file that writes
  *     through to the disk (O_DIRECT, O_SYNC, O_DSYNC) io_uring does it, and fsync.
- *  4. The runtime's end waits for the disk (uring.c, 4), but not for a file server. File systems that cannot
- *     say what they have cached (network, FUSE, /proc) say that: from then on all calls block. Where that
- *     is not asked, is_remote tells.
+ *  4. The runtime's end waits for the disk (uring.c, 4), but not for a file server. File systems that
+ *     cannot say what they have cached (network, FUSE, /proc) say that: from then on all calls block.
+ *     Where that is not asked, is_remote tells: of files that write through once, else at fsync.
  *  5. To ask costs a tenth of a short read. When a file has had WARM answers running, only one page in
  *     PROBE is asked for, and all others are read by a call that may block; till one is missed.
  *  6. Guests block, as plain threads do.
@@ -41,24 +42,6 @@
 #define DIRECT 2  /* it has no cache */
 #define THROUGH 4 /* a write comes back when the disk has it */
 
-void gort__plain_begin(struct gort_file *f)
-{
-	int flags = fcntl(f->poll.fd, F_GETFL);
-
-	if (flags < 0)
-		return;
-	f->plain = CACHED;
-	if (flags & O_DIRECT)
-		f->plain = CACHED | DIRECT | THROUGH;
-	else if (flags & (O_SYNC | O_DSYNC))
-		f->plain = CACHED | THROUGH;
-}
-
-static bool is(const struct gort_file *f, uint8_t what)
-{
-	return (load_relaxed(&f->plain) & what) == what;
-}
-
 /* Of a file system that may wait for somebody else's machine or program: <linux/magic.h>, which is
  * not everywhere. */
 static bool is_remote(const struct gort_file *f)
@@ -77,6 +60,25 @@ static bool is_remote(const struct gort_file *f)
 		if ((uint32_t)s.f_type == remote[i])
 			return true;
 	return false;
+}
+
+void gort__plain_begin(struct gort_file *f)
+{
+	int flags = fcntl(f->poll.fd, F_GETFL);
+	bool through = flags & (O_DIRECT | O_SYNC | O_DSYNC);
+
+	if (flags < 0 || (through && is_remote(f))) /* 4 */
+		return;
+	f->plain = CACHED;
+	if (flags & O_DIRECT)
+		f->plain = CACHED | DIRECT | THROUGH;
+	else if (through)
+		f->plain = CACHED | THROUGH;
+}
+
+static bool is(const struct gort_file *f, uint8_t what)
+{
+	return (load_relaxed(&f->plain) & what) == what;
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -161,8 +163,6 @@ static ssize_t read_some(struct gort_file *f, const struct call *c)
 		return read_blocking(f, c);
 	if (!is(f, DIRECT))
 		n = read_cached(f, c);
-	else if (is_remote(f))
-		n = read_blocking(f, c);
 	if (n != -EAGAIN)
 		return n;
 	return c->at < 0 ? read_missed_here(f, c) : read_missed_place(f, c);
@@ -205,7 +205,7 @@ static bool disk_does(struct gort_file *f, const struct call *c, enum os_uring_w
 					 .n = (uint32_t)(c->n < PIECE ? c->n : PIECE),
 					 .at = c->at } };
 
-	if (!is(f, CACHED) || !m_self() || is_remote(f) ||
+	if (!is(f, CACHED) || !m_self() ||
 	    !gort__uring_does(&op, f, gort__file_waits(c), WHY_WRITE))
 		return false;
 	*result = op.call.result;
@@ -227,7 +227,7 @@ int gort__plain_sync(struct gort_file *f, const struct call *c)
 {
 	ssize_t n;
 
-	if (disk_does(f, c, OS_URING_FSYNC, &n))
+	if (!is_remote(f) && disk_does(f, c, OS_URING_FSYNC, &n))
 		return (int)n;
 	return (int)RESULT_OF(fsync(f->poll.fd));
 }
