@@ -539,10 +539,11 @@ int gort_signal_stop(gort_chan *c);
  * epoll_ctl(2)), or the system's error. A file is of no use to, but survives, the end of the runtime.
  *
  * Regular files, and what else always is ready, wait in the kernel, and others go on; but neither
- * cancellation, nor a deadline, nor gort_close ends such a call. Reads that the page cache cannot
- * answer, gort_fsync, and gort_pwrite to files opened with O_DIRECT or O_SYNC park the goroutine, where there is
- * io_uring (GORT_DEBUG=uring=0: not used); the rest keeps a thread, as gort_blocking does. So does a
- * write to a terminal, or to another file of gort_std. */
+ * cancellation, nor a deadline, nor gort_close ends such a call. gort_read, gort_read_full and
+ * gort_pread of what the page cache does not have, gort_fsync, and gort_pwrite to files opened with
+ * O_DIRECT or O_SYNC park the goroutine, where there is io_uring (GORT_DEBUG=uring=0: not used); the
+ * rest keeps a thread, as gort_blocking does: also gort_readv, gort_copy, and gort_read with O_DIRECT.
+ * So does a write to a terminal, or to another file of gort_std. */
 typedef struct gort_file gort_file;
 struct iovec; /* <sys/uio.h> */
 

@@ -16,8 +16,9 @@
  *  4. The runtime's end waits for the disk (uring.c, 4), but not for a file server. File systems that
  *     cannot say what they have cached (network, FUSE, /proc) say that: from then on all calls block.
  *     Where that is not asked, is_remote tells: of files that write through once, else at fsync.
- *  5. To ask costs a tenth of a short read. When a file has had WARM answers running, only one page in
- *     PROBE is asked for, and all others are read by a call that may block; till one is missed.
+ *  5. To ask costs a tenth of a short read. When a file has had WARM answers running, of reads at a
+ *     place only one page in PROBE is asked for, and all others are read by a call that may block; till
+ *     one is missed.
  *  6. Guests block, as plain threads do.
  *
  * Callers: goroutines and guests, from user code, with a use of the file.

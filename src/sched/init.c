@@ -9,13 +9,15 @@
  *     in gort when it leaves; one in user code loses its P (handoff.c), and ends at its next call
  *     into gort, where it finds none and touches nothing but itself. Threads that were stopped by
  *     preemption go on, without a P: they may hold locks that others need, to end.
- *  2. Creator and sysmon are joined: no thread is made from here on.
+ *  2. Creator and sysmon are joined: no thread is made from here on, but for the one that serves disks,
+ *     whose maker is waited for at 4.
  *     Reports (dump.c) are waited for, and none begins.
  *  3. Ms that have ended are joined; those in gort are waited for. Those in user code that sleep in
  *     the kernel are left behind, the others after STRAGGLER_TIME: with their stacks.
  *     Until each that computes has ended, or sleeps, the runtime does not start again.
- *  4. Signals go to nobody any more (sync/signal.c). closing: guests that call in wait; those
- *     inside are waited for. So nobody wakes a goroutine or moves a queue while
+ *  4. Signals go to nobody any more (sync/signal.c). What the kernel does for goroutines is waited
+ *     for (io/uring.c). closing: guests that call in wait; those inside are waited for. So nobody wakes
+ *     a goroutine or moves a queue while
  *  5. the waits of the goroutines left are taken out of their queues (channels outlive the
  *     runtime),
  *  6. stacks, Ps and Ms are freed.
