@@ -48,12 +48,13 @@ static void ask(struct m *m, uint64_t picks, uint32_t how, int64_t burnt)
 	os_preempt_send(load_relaxed(&m->tid));
 }
 
-/* Its clock stands still. wants_cpu: but it does not sleep. */
+/* Its clock stands still. wants_cpu: but it does not sleep: inside gort nothing sleeps for long. */
 static bool sleeps(struct p *p, struct m *m, int64_t now, bool *wants_cpu)
 {
 	int asleep;
 
-	if (load_relaxed(&m->in_rt))
+	*wants_cpu = load_relaxed(&m->in_rt);
+	if (*wants_cpu)
 		return false;
 	asleep = os_thread_asleep(load_relaxed(&m->tid));
 	*wants_cpu = asleep == 0;
