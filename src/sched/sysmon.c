@@ -16,7 +16,8 @@
  *    sleeps no longer than that.
  *
  * How often it looks:
- *    some P idles, another runs   every LOOK; every LOOK_BUSY while switches follow quickly
+ *    some P idles, another runs   every LOOK; every LOOK_BUSY while switches follow quickly, and by and by
+ *                                 less often, till something has aged
  *    all Ps run                   every BUSY_LOOK, a bit more often while something waits
  *                                 (BUSY_WORK), or somebody who has had no slice yet (BUSY_FRESH);
  *                                 when a timer comes due, or a slice may be over, but after
@@ -41,6 +42,8 @@
 #define sched gort__sched
 #define LOOK (40 * GORT_US)
 #define LOOK_BUSY (100 * GORT_US)
+#define CALM_STEPS 4u /* LOOK_BUSY grows to so many times itself, a step in CALM_LOOKS */
+#define CALM_LOOKS 16u
 #define SLICE (10 * GORT_MS)
 #define TIMER_LOOK (1 * GORT_MS)
 #define TIMER_LATE (5 * GORT_MS) /* nobody comes: there is no M to be had */
@@ -64,14 +67,16 @@ static struct {
 	struct note pause;  /* ends a short one: only at the end */
 	int64_t trimmed_at, counted_at;
 	int64_t started, trace_at, looked_at;
-	uint32_t trim_left;   /* stacks that could have gone cold at the last trim */
-	uint32_t idle_counts; /* since a P ran */
-	uint32_t idle_looks;  /* the same */
-	uint64_t picks;       /* that all Ps had made at the last look */
-	bool moved;           /* they were others than at the one before */
-	uint32_t net_looks;   /* at the last look */
-	uint32_t polls;       /* it sleeps in netpoll */
-	uint32_t hot;         /* looks that follow quickly: threads have just gone to sleep */
+	uint32_t trim_left;    /* stacks that could have gone cold at the last trim */
+	uint32_t idle_counts;  /* since a P ran */
+	uint32_t idle_looks;   /* the same */
+	uint64_t picks;        /* that all Ps had made at the last look */
+	bool moved;            /* they were others than at the one before */
+	uint32_t net_looks;    /* at the last look */
+	int64_t net_looked_at; /* when others had last looked */
+	uint32_t polls;        /* it sleeps in netpoll */
+	uint32_t calm; /* looks running at which switches followed quickly, and nothing had aged */
+	uint32_t hot;  /* looks that follow quickly: threads have just gone to sleep */
 } sysmon;
 
 struct look {
@@ -203,11 +208,21 @@ static void look_at_stuck(struct look *l, int64_t now)
 	gort__look_away(now, &l->stuck);
 }
 
+/* Nobody has since the last look, or, while all Ps are at work, for NET_LOOK: what is queued there runs
+ * before what an event would wake. */
+static bool nobody_looks(uint32_t looks, int64_t now)
+{
+	if (looks != sysmon.net_looks)
+		sysmon.net_looked_at = now;
+	return netpoll_up() && looks == sysmon.net_looks && !load_relaxed(&sched.net_polled) &&
+		(load_relaxed(&sched.idle_ps) || now - sysmon.net_looked_at >= NET_LOOK);
+}
+
 /* l->work: there were some. l->busy: an M has looked itself. */
-static void look_for_events(struct look *l)
+static void look_for_events(struct look *l, int64_t now)
 {
 	uint32_t looks = load_relaxed(&sched.net_looks);
-	bool nobody = netpoll_up() && looks == sysmon.net_looks && !load_relaxed(&sched.net_polled);
+	bool nobody = nobody_looks(looks, now);
 
 	if (load_relaxed(&sched.unattended) != nobody)
 		store_relaxed(&sched.unattended, nobody);
@@ -225,7 +240,7 @@ static struct look look(int64_t now)
 	l.running = l.aged = l.due = false;
 	sysmon.picks = 0;
 	l.next = OS_FOREVER;
-	look_for_events(&l);
+	look_for_events(&l, now);
 	for (uint32_t i = 0; i < n; i++)
 		look_at(load_relaxed(&sched.all_p[i]), now, &l);
 	sysmon.moved = sysmon.picks != before;
@@ -361,6 +376,17 @@ static int64_t busy_pause(const struct look *l, int64_t now)
 	return pause < BUSY_LEAST ? BUSY_LEAST : pause;
 }
 
+/* Some P idles. What has aged once may age again soon. */
+static int64_t idle_pause(const struct look *l)
+{
+	uint32_t steps = 1 + sysmon.calm / CALM_LOOKS;
+
+	sysmon.calm = l->busy && !l->aged ? sysmon.calm + 1 : 0;
+	if (sysmon.calm == 0)
+		return LOOK;
+	return LOOK_BUSY * (steps < CALM_STEPS ? steps : CALM_STEPS);
+}
+
 static void sysmon_main(void *arg)
 {
 	uint32_t quiet = 0;
@@ -390,8 +416,7 @@ static void sysmon_main(void *arg)
 			else if (quiet > QUIET_LOOKS)
 				sleep_lazily(now + SLICE, now + TIMER_LOOK, false, LAZY_SLICE);
 			else
-				note_sleep(&sysmon.pause,
-					   now + (l.busy && !l.aged ? LOOK_BUSY : LOOK));
+				note_sleep(&sysmon.pause, now + idle_pause(&l));
 		} else {
 			bool done = sysmon.idle_counts > IDLE_COUNTS && sysmon.trim_left == 0 &&
 				sysmon.idle_looks >= DEADLOCK_LOOKS &&
@@ -415,7 +440,7 @@ int gort__sysmon_start(void)
 	note_clear(&sysmon.kicked);
 	note_clear(&sysmon.pause);
 	sysmon.trimmed_at = sysmon.counted_at = os_now();
-	sysmon.hot = 0;
+	sysmon.hot = sysmon.calm = 0;
 	gort__look_begin();
 	coarse_set(sysmon.trimmed_at);
 	sysmon.started = sysmon.trimmed_at;
