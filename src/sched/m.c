@@ -154,11 +154,26 @@ static void ask_if_needed(void)
 		gort__creator_ask();
 }
 
+/* Under sched.lock. Reports may go on from it along all_next, and sysmon may look at it: it is freed
+ * later. */
+static void retire(struct m *m)
+{
+	struct m **link = &sched.all_m;
+
+	while (*link != m)
+		link = &(*link)->all_next;
+	store_seq(link, m->all_next);
+	gort__look_forget(m);
+	sched.threads--;
+	m->retired_at = load_relaxed(&sched.looks);
+	m->idle_next = sched.free_m;
+	sched.free_m = m;
+}
+
 /* Its thread ends. While the runtime runs that is the last of it: a goroutine has ended that had
  * locked it. */
 void gort__m_retire(struct m *m)
 {
-	struct m **link = &sched.all_m;
 	os_thread thread = os_thread_self();
 
 	lock_acquire(&sched.lock);
@@ -167,14 +182,7 @@ void gort__m_retire(struct m *m)
 		gort__m_ended(m);
 		return;
 	}
-	while (*link != m)
-		link = &(*link)->all_next;
-	store_seq(link, m->all_next);
-	gort__look_forget(m);
-	sched.threads--;
-	m->retired_at = load_relaxed(&sched.looks);
-	m->idle_next = sched.free_m; /* reports may go on from it along all_next */
-	sched.free_m = m;
+	retire(m);
 	ask_if_needed();
 	lock_release(&sched.lock);
 	os_thread_detach(&thread); /* may lock in libc */
@@ -220,19 +228,10 @@ int gort__m_thread(struct p *p, bool called)
 	if (err == 0)
 		return 0; /* m may have ended already */
 	lock_acquire(&sched.lock);
-	for (struct m **link = &sched.all_m;; link = &(*link)->all_next)
-		if (*link == m) {
-			store_seq(link, m->all_next);
-			gort__look_forget(m);
-			break;
-		}
-	sched.threads--;
 	if (p)
 		store_relaxed(&p->m, NULL);
+	retire(m);
 	lock_release(&sched.lock);
-	while (load_seq(&sched.dumpers)) /* a report may have found it in the list */
-		os_yield_thread();
-	gort__m_free(m);
 	return err;
 }
 
