@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -101,7 +102,7 @@ static bool uring_serves(void)
 struct reader {
 	gort_file *file;
 	uint64_t seed; /* not 0 */
-	int64_t reads;
+	atomic_int_least64_t reads;
 };
 
 static void read_block(struct reader *r)
@@ -565,7 +566,7 @@ static void read_till_closed(void *reader)
 	ssize_t n;
 
 	do {
-		int64_t at = r->reads++ % BLOCKS * BLOCK;
+		int64_t at = atomic_fetch_add(&r->reads, 1) % BLOCKS * BLOCK;
 
 		n = gort_pread(r->file, block, BLOCK, at);
 		CHECK(n == BLOCK || n == -EBADF);

@@ -415,6 +415,23 @@ TEST(wide_over_one_channel)
 
 /* ---- no memory */
 
+/* No other M is looking for work, or about to be made: they allocate, too. Without waiting, which would
+ * take what is to fail. */
+static void wait_until_alone(void)
+{
+	bool alone;
+
+	do {
+		struct m *m = rt_enter();
+
+		lock_acquire(&gort__sched.lock);
+		alone = gort__sched.asked == 0 && load_relaxed(&gort__sched.spinning) == 0;
+		lock_release(&gort__sched.lock);
+		rt_leave(m);
+		gort_yield();
+	} while (!alone);
+}
+
 /* Gives how many selects failed, each at another allocation, before one got through. */
 static int fail_each_allocation(gort_case *cases, size_t n)
 {
@@ -458,6 +475,7 @@ TEST(no_memory_is_told_and_nothing_is_queued)
 	gort_case cases[] = { GORT_CASE_RECV(c, NULL), GORT_CASE_SEND(c, &(int64_t){ 1 }) };
 
 	gort_maxprocs(1);
+	wait_until_alone();
 	CHECK(fail_each_allocation(cases, 2) >= 1); /* a P's first timer */
 	gort_chan_release(c);
 	check_both(no_memory, 1);
