@@ -97,6 +97,15 @@ static bool uring_serves(void)
 	return load_relaxed(&gort__sched.disk_threads) != 0;
 }
 
+/* The first reads that need it have it made, and do not wait for that. */
+static void read_until_it_serves(gort_file *f, void (*read)(gort_file *f))
+{
+	do {
+		make_cold(gort_file_fd(f));
+		read(f);
+	} while (has_uring() && !uring_serves());
+}
+
 /* ---- at places ------------------------------------------------------------------------------- */
 
 struct reader {
@@ -143,10 +152,7 @@ TEST(many_read_what_is_not_cached)
 {
 	gort_file *f = cold_file();
 
-	do {
-		make_cold(gort_file_fd(f));
-		read_by_many(f);
-	} while (has_uring() && !uring_serves()); /* it is being made */
+	read_until_it_serves(f, read_by_many);
 	make_cold(gort_file_fd(f));
 	read_by_many(f);
 	EVENTUALLY(load_relaxed(&gort__sched.disk) == 0);
@@ -252,10 +258,7 @@ TEST(once_descriptors_are_to_be_had_again)
 	gort_sleep(10 * GORT_MS); /* it has tried, and given up */
 	CHECK(!uring_serves());
 	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
-	do {
-		make_cold(gort_file_fd(f));
-		read_by_many(f);
-	} while (has_uring() && !uring_serves());
+	read_until_it_serves(f, read_by_many);
 	CHECK_EQ(gort_close(f), 0);
 }
 
@@ -317,10 +320,7 @@ TEST(a_cold_file_is_read_in_order)
 {
 	gort_file *f = cold_file();
 
-	do {
-		make_cold(gort_file_fd(f));
-		read_in_order(f);
-	} while (has_uring() && !uring_serves());
+	read_until_it_serves(f, read_in_order);
 	make_cold(gort_file_fd(f));
 	read_in_order(f);
 	CHECK_EQ(gort_close(f), 0);
@@ -434,10 +434,7 @@ TEST(without_a_cache_nothing_is_read_twice)
 	gort_file *f = cold_file(), *direct;
 	int64_t before;
 
-	do {
-		make_cold(gort_file_fd(f));
-		read_by_many(f);
-	} while (has_uring() && !uring_serves());
+	read_until_it_serves(f, read_by_many);
 	CHECK(all != NULL);
 	memset(all, 7, SIZE);
 	CHECK_EQ(write(fd, all, SIZE), SIZE);
@@ -632,10 +629,7 @@ static int read_with_few_threads(void *arg)
 	(void)arg;
 	if (!has_uring())
 		SKIP("no io_uring");
-	do {
-		make_cold(gort_file_fd(f));
-		read_by_many(f);
-	} while (!uring_serves());
+	read_until_it_serves(f, read_by_many);
 	for (int round = 0; round < 5; round++) {
 		make_cold(gort_file_fd(f));
 		for (int i = 0; i < READERS; i++) {

@@ -234,6 +234,11 @@ static noinline struct m *enter_or_drop(const struct call *c)
 	return m;
 }
 
+static inline int may_begin(struct m *m)
+{
+	return likely(gort__running()) ? gort__wait_over(m) : -ESRCH;
+}
+
 int gort__file_begin(struct gort_file *f, struct call *c, const char *name)
 {
 	struct m *m;
@@ -243,7 +248,7 @@ int gort__file_begin(struct gort_file *f, struct call *c, const char *name)
 	if (unlikely(!f))
 		gort__misuse(name, "no file");
 	m = likely(!c->drop) ? rt_enter() : enter_or_drop(c);
-	err = likely(gort__running()) ? gort__wait_over(m) : -ESRCH;
+	err = may_begin(m);
 	if (unlikely(err < 0)) {
 		rt_leave_here(m);
 		return err;
@@ -367,7 +372,7 @@ int gort__file_use_first(struct gort_file *f, const char *name)
 	if (unlikely(!f))
 		gort__misuse(name, "no file");
 	m = rt_enter();
-	err = likely(gort__running()) ? gort__wait_over(m) : -ESRCH;
+	err = may_begin(m);
 	if (likely(err == 0))
 		err = begin_use(f);
 	if (likely(err == 0))
@@ -406,7 +411,7 @@ void gort__file_unuse(struct gort_file *f)
 int gort__file_may_begin(void)
 {
 	struct m *m = rt_enter();
-	int err = gort__running() ? gort__wait_over(m) : -ESRCH;
+	int err = may_begin(m);
 
 	rt_leave_here(m);
 	return err;

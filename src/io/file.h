@@ -78,11 +78,12 @@ ssize_t gort__file_end(struct gort_file *f, int side, ssize_t result);
 void gort__file_step_out(struct m *m);
 struct m *gort__file_step_in(void);
 
-/* plain.c: of a file that blocks (FILE_PLAIN), from user code, with a use. */
+/* plain.c: a call's try, from user code, with a use: of a file that blocks (FILE_PLAIN), or at a place of
+ * any. */
 void gort__plain_begin(struct gort_file *f);
-ssize_t gort__plain_read(struct gort_file *f, const struct call *c);
-ssize_t gort__plain_write(struct gort_file *f, const struct call *c);
-int gort__plain_sync(struct gort_file *f, const struct call *c);
+ssize_t gort__plain_read(struct gort_file *f, struct call *c);
+ssize_t gort__plain_write(struct gort_file *f, struct call *c);
+ssize_t gort__plain_sync(struct gort_file *f, struct call *c);
 
 /* rw.c: SIGPIPE is blocked on this thread, and taken back if it has come in between. raised: it may
  * have: at EPIPE, and where a part was written: the kernel goes on from one piece to the next, raises

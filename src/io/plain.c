@@ -107,24 +107,26 @@ static ssize_t read_cached(struct gort_file *f, const struct call *c)
 	return n;
 }
 
-/* The disk's bytes are in buf, and the cache. What it gave; -EAGAIN: not done. */
-static ssize_t read_disk(struct gort_file *f, const struct call *c, int64_t at)
+/* By io_uring, at a place. What it gave; -EAGAIN: not done. */
+static ssize_t ask_disk(struct gort_file *f, const struct call *c, enum os_uring_what what,
+			int64_t at)
 {
-	struct uring_op op = { .call = { .what = OS_URING_READ,
+	bool reads = what == OS_URING_READ;
+	struct uring_op op = { .call = { .what = what,
 					 .buf = c->buf,
 					 .n = (uint32_t)(c->n < PIECE ? c->n : PIECE),
 					 .at = at } };
 
-	if (!gort__uring_does(&op, f, gort__file_waits(c), WHY_READ))
+	if (!gort__uring_does(&op, f, gort__file_waits(c), reads ? WHY_READ : WHY_WRITE))
 		return -EAGAIN;
 	if (op.call.result > 0)
-		fiber_touched(c->buf, (size_t)op.call.result, true);
+		fiber_touched(c->buf, (size_t)op.call.result, reads);
 	return op.call.result;
 }
 
 static ssize_t read_missed_place(struct gort_file *f, const struct call *c)
 {
-	ssize_t n = read_disk(f, c, c->at);
+	ssize_t n = ask_disk(f, c, OS_URING_READ, c->at);
 
 	return n == -EAGAIN ? read_blocking(f, c) : n;
 }
@@ -137,7 +139,7 @@ static ssize_t read_missed_here(struct gort_file *f, const struct call *c)
 
 	for (int i = 0; i < TRIES && n == -EAGAIN; i++) {
 		at = lseek(f->poll.fd, 0, SEEK_CUR);
-		if (at < 0 || read_disk(f, c, at) < 0)
+		if (at < 0 || ask_disk(f, c, OS_URING_READ, at) < 0)
 			break;
 		n = read_cached(f, c);
 	}
@@ -185,7 +187,7 @@ static noinline ssize_t read_rest(struct gort_file *f, const struct call *c, siz
 	return (ssize_t)got;
 }
 
-ssize_t gort__plain_read(struct gort_file *f, const struct call *c)
+ssize_t gort__plain_read(struct gort_file *f, struct call *c)
 {
 	ssize_t n;
 
@@ -195,40 +197,22 @@ ssize_t gort__plain_read(struct gort_file *f, const struct call *c)
 	return n > 0 && (size_t)n < c->n && is(f, CACHED) ? read_rest(f, c, (size_t)n) : n;
 }
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* ---- writing (3) ------------------------------------------------------------------------------ */
 
-/* Rule 3. True: it has. */
-static bool disk_does(struct gort_file *f, const struct call *c, enum os_uring_what what,
-		      ssize_t *result)
+ssize_t gort__plain_write(struct gort_file *f, struct call *c)
 {
-	struct uring_op op = { .call = { .what = what,
-					 .buf = c->buf,
-					 .n = (uint32_t)(c->n < PIECE ? c->n : PIECE),
-					 .at = c->at } };
+	ssize_t n = -EAGAIN;
 
-	if (!is(f, CACHED) || !m_self() ||
-	    !gort__uring_does(&op, f, gort__file_waits(c), WHY_WRITE))
-		return false;
-	*result = op.call.result;
-	if (*result > 0)
-		fiber_touched(c->buf, (size_t)*result, false);
-	return true;
+	if (is(f, CACHED | THROUGH) && m_self())
+		n = ask_disk(f, c, OS_URING_WRITE, c->at);
+	return n == -EAGAIN ? RESULT_OF(pwrite(f->poll.fd, c->buf, c->n, c->at)) : n;
 }
 
-ssize_t gort__plain_write(struct gort_file *f, const struct call *c)
+ssize_t gort__plain_sync(struct gort_file *f, struct call *c)
 {
-	ssize_t n;
+	ssize_t n = -EAGAIN;
 
-	if (is(f, THROUGH) && disk_does(f, c, OS_URING_WRITE, &n))
-		return n;
-	return RESULT_OF(pwrite(f->poll.fd, c->buf, c->n, c->at));
-}
-
-int gort__plain_sync(struct gort_file *f, const struct call *c)
-{
-	ssize_t n;
-
-	if (!is_remote(f) && disk_does(f, c, OS_URING_FSYNC, &n))
-		return (int)n;
-	return (int)RESULT_OF(fsync(f->poll.fd));
+	if (is(f, CACHED) && m_self() && !is_remote(f))
+		n = ask_disk(f, c, OS_URING_FSYNC, 0);
+	return n == -EAGAIN ? RESULT_OF(fsync(f->poll.fd)) : n;
 }

@@ -384,22 +384,6 @@ GORT_API ssize_t gort_sendmsg(gort_file *f, const struct msghdr *m, int flags)
 
 /* ---- at a place of a regular file ------------------------------------------------------------ */
 
-static ssize_t read_place(struct gort_file *f, struct call *c)
-{
-	return f->kind == FILE_PLAIN ? gort__plain_read(f, c)
-				     : RESULT_OF(pread(f->poll.fd, c->buf, c->n, c->at));
-}
-
-static ssize_t write_place(struct gort_file *f, struct call *c)
-{
-	return gort__plain_write(f, c);
-}
-
-static ssize_t sync_file(struct gort_file *f, struct call *c)
-{
-	return gort__plain_sync(f, c);
-}
-
 /* No turn: places do not get into each other's way. It may sleep: as user code, which we are. */
 static ssize_t call_freely(gort_file *f, struct call *c, const char *name)
 {
@@ -424,14 +408,14 @@ static ssize_t at_place(gort_file *f, struct call *c, const char *name)
 
 GORT_API ssize_t gort_pread(gort_file *f, void *buf, size_t n, off_t at)
 {
-	struct call c = { .try = read_place, .side = -1, .buf = buf, .n = n, .at = at };
+	struct call c = { .try = gort__plain_read, .side = -1, .buf = buf, .n = n, .at = at };
 
 	return at_place(f, &c, "gort_pread");
 }
 
 GORT_API ssize_t gort_pwrite(gort_file *f, const void *buf, size_t n, off_t at)
 {
-	struct call c = { .try = write_place, .side = -1, .n = n, .at = at };
+	struct call c = { .try = gort__plain_write, .side = -1, .n = n, .at = at };
 	size_t done = 0;
 	ssize_t put;
 
@@ -447,7 +431,7 @@ GORT_API ssize_t gort_pwrite(gort_file *f, const void *buf, size_t n, off_t at)
 
 GORT_API int gort_fsync(gort_file *f)
 {
-	struct call c = { .try = sync_file, .side = -1 };
+	struct call c = { .try = gort__plain_sync, .side = -1 };
 
 	return (int)call_freely(f, &c, "gort_fsync");
 }
