@@ -209,6 +209,13 @@ static bool all_wait(redisContext *c)
 	return all;
 }
 
+static void push_to_all(redisContext *c)
+{
+	for (int i = 0; i < CLIENTS; i++)
+		freeReplyObject(
+			checked(c, redisCommand(c, "RPUSH queue %d", i), REDIS_REPLY_INTEGER));
+}
+
 // variants: maxprocs
 TEST(all_wait_in_the_server_at_once)
 {
@@ -219,9 +226,7 @@ TEST(all_wait_in_the_server_at_once)
 	c = dial(&s);
 	clients_start(&s, CLIENTS, popper);
 	EVENTUALLY(all_wait(c));
-	for (int i = 0; i < CLIENTS; i++)
-		freeReplyObject(
-			checked(c, redisCommand(c, "RPUSH queue %d", i), REDIS_REPLY_INTEGER));
+	push_to_all(c);
 	CHECK_EQ(gort_waitgroup_wait(&s.ended), 0);
 	CHECK_EQ(integer(c, "SCARD popped"), CLIENTS);
 	redisFree(c);
@@ -257,7 +262,7 @@ TEST(a_timeout_of_hiredis_is_kept_beside_hogs)
 
 struct async {
 	redisAsyncContext *c;
-	int events, number, replies, failed;
+	int events, number, replies, pushed, failed;
 	bool connected, gone;
 };
 
@@ -351,6 +356,17 @@ static void ask(struct async *a, int n)
 		CHECK_EQ(redisAsyncCommand(a->c, on_count, a, "INCR own-%d", a->number), REDIS_OK);
 }
 
+static void on_pushed(redisAsyncContext *c, void *reply, void *arg)
+{
+	redisReply *r = reply;
+
+	(void)c;
+	CHECK(r != NULL);
+	CHECK_EQ(r->type, REDIS_REPLY_ARRAY);
+	((struct async *)arg)->pushed++;
+}
+
+/* It waits in the end for what another pushes. */
 static void async_client(void *arg)
 {
 	struct client me = *(struct client *)arg;
@@ -360,11 +376,12 @@ static void async_client(void *arg)
 	ask(&a, ROUNDS);
 	CHECK_EQ(async_run(&a, ROUNDS), 0);
 	CHECK(a.connected);
-	ask(&a, ROUNDS);
+	CHECK_EQ(redisAsyncCommand(a.c, on_pushed, &a, "BLPOP queue 0"), REDIS_OK);
 	redisAsyncDisconnect(a.c); /* once all have been answered */
 	CHECK_EQ(async_run(&a, INT32_MAX), 0);
 	CHECK(a.gone);
-	CHECK_EQ(a.replies, 2 * ROUNDS);
+	CHECK_EQ(a.replies, ROUNDS);
+	CHECK_EQ(a.pushed, 1);
 	gort_waitgroup_done(&me.server->ended);
 }
 
@@ -372,11 +389,16 @@ static void async_client(void *arg)
 TEST(asynchronous_connections_need_no_threads)
 {
 	struct server s;
+	redisContext *c;
 
-	make_room_for_descriptors(CLIENTS + 50);
 	server_start(&s);
+	c = dial(&s);
 	clients_start(&s, CLIENTS, async_client);
-	check_few_threads(most_threads(&s.ended), CLIENTS);
+	EVENTUALLY(all_wait(c));
+	EVENTUALLY(no_thread_is_kept());
+	push_to_all(c);
+	CHECK_EQ(gort_waitgroup_wait(&s.ended), 0);
+	redisFree(c);
 	server_stop(&s);
 }
 

@@ -235,6 +235,14 @@ static void lock_client(void *arg)
 	gort_waitgroup_done(&me.server->ended);
 }
 
+/* For the lock that somebody holds. */
+static bool all_wait(PGconn *c)
+{
+	return sql(c,
+		   "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") ==
+		CLIENTS;
+}
+
 // label: full
 TEST(a_hundred_wait_in_pqexec_at_once)
 {
@@ -245,7 +253,7 @@ TEST(a_hundred_wait_in_pqexec_at_once)
 	c = dial(&s);
 	sql(c, "SELECT pg_advisory_lock(1)");
 	clients_start(&s, lock_client);
-	EVENTUALLY(sql(c, "SELECT count(*) FROM pg_locks WHERE NOT granted") == CLIENTS);
+	EVENTUALLY(all_wait(c));
 	sql(c, "SELECT pg_advisory_unlock(1)");
 	CHECK_EQ(gort_waitgroup_wait(&s.ended), 0);
 	PQfinish(c);
@@ -315,6 +323,8 @@ static void async_client(void *arg)
 		sql_without_blocking(c, "COMMIT");
 	}
 	CHECK_EQ(sql_without_blocking(c, "SELECT sum(n) FROM generate_series(1, 1000) n"), 500500);
+	sql_without_blocking(c, "SELECT pg_advisory_lock(1)");
+	sql_without_blocking(c, "SELECT pg_advisory_unlock(1)");
 	PQfinish(c);
 	gort_waitgroup_done(&me.server->ended);
 }
@@ -325,10 +335,17 @@ TEST(a_hundred_wait_for_sockets_without_threads)
 {
 	struct server s;
 
-	make_room_for_descriptors(CLIENTS + 50);
+	PGconn *c;
+
 	server_start(&s);
+	c = dial(&s);
+	sql(c, "SELECT pg_advisory_lock(1)");
 	clients_start(&s, async_client);
-	check_few_threads(most_threads(&s.ended), CLIENTS);
+	EVENTUALLY(all_wait(c));
+	EVENTUALLY(no_thread_is_kept());
+	sql(c, "SELECT pg_advisory_unlock(1)");
+	CHECK_EQ(gort_waitgroup_wait(&s.ended), 0);
+	PQfinish(c);
 	check_sums(&s);
 	server_stop(&s);
 }
