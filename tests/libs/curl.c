@@ -260,6 +260,16 @@ static void loop_reap(struct loop *l)
 	}
 }
 
+/* A few, and one for each time that a thread slept in the kernel after all or had to wait for its turn:
+ * where the machine is loaded, who opens a socket may have to wait for a lock there. */
+static void check_few_threads(void)
+{
+	gort_stats s;
+
+	gort_read_stats(&s, sizeof s);
+	CHECK(s.threads <= s.procs + 8 + s.retakes + s.preemptions);
+}
+
 static void loop_act(struct loop *l, curl_socket_t fd, int status)
 {
 	int mask = (status & POLLIN ? CURL_CSELECT_IN : 0) |
@@ -268,6 +278,7 @@ static void loop_act(struct loop *l, curl_socket_t fd, int status)
 
 	CHECK_EQ(curl_multi_socket_action(l->multi, fd, mask, &l->running), CURLM_OK);
 	loop_reap(l);
+	check_few_threads();
 }
 
 /* Until no transfer is left: 0, or what ended the wait. */
