@@ -22,9 +22,10 @@ TARGETS = {"json": ("/json", 64), "json_1000": ("/json", 1000),
            "file": ("/" + FILE, 64), "file_1000": ("/" + FILE, 1000)}
 MANY_FILES = 16384
 
+NGINX_WORKERS = {"nginx": 1, "nginx_2": 2}
 NGINX = """
 daemon off;
-worker_processes 1;
+worker_processes {workers};
 worker_rlimit_nofile {files};
 pid {work}/nginx.pid;
 error_log {work}/error.log;
@@ -181,9 +182,9 @@ def httpd_command(side, root):
 
 
 def measure_httpd(side, procs, target, work):
-    if side.name == "nginx":
+    if side.name in NGINX_WORKERS:
         command = [side.program("httpd"), "-p", work, "-e", os.path.join(work, "error.log"), "-c"]
-        started = configured(work, NGINX, command)
+        started = configured(work, NGINX, command, workers=NGINX_WORKERS[side.name])
     else:
         command = httpd_command(side, os.path.join(work, "www"))
         started = telling(command, side.environment(procs))
@@ -207,7 +208,8 @@ def run_httpd(sides, procs_list, runs):
     if not shutil.which("wrk"):
         print("httpd: no wrk found (Debian: wrk), which is what loads it: skipped")
         return False
-    with_nginx = sides_with("httpd", sides, {"nginx": find_other("nginx", "nginx-light")})
+    nginx = find_other("nginx", "nginx-light")
+    with_nginx = sides_with("httpd", sides, dict.fromkeys(NGINX_WORKERS, nginx))
     without = sides_with("httpd", sides, {})
     if not without or without[0].name != "gort":
         print("httpd: the build has none (it needs http_parser): skipped")
