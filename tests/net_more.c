@@ -1,7 +1,8 @@
 /*
  * net_more.c - sockets, further: many who accept, listeners that are taken over, dialling that is
- * cancelled just as it succeeds, senders without names, deadlines that are put off again and again,
- * writes of more than 2 GiB. Go's tests of package net that mean the same are named.
+ * cancelled just as it succeeds, senders without names, deadlines that are put off again and again, or
+ * pass while there is always more, writes of more than 2 GiB. Go's tests of package net that mean the
+ * same are named.
  */
 #include "io.h"
 
@@ -245,6 +246,65 @@ TEST(deadlines_that_are_put_off_by_each_read)
 	CHECK_EQ(gort_set_read_deadline(p[0], GORT_NOW), 0); /* and put forward, for all */
 	wait_for_group();
 	close_both(p);
+}
+
+/* ---- deadlines in the midst of it ------------------------------------------------------------------------------ */
+
+static const int64_t soon[] = {
+	1, 10 * GORT_US, 100 * GORT_US, GORT_MS, 15 * GORT_MS, 100 * GORT_MS
+};
+
+static void write_without_end(void *arg)
+{
+	static const char block[4096];
+
+	while (gort_write(arg, block, sizeof block) == sizeof block)
+		;
+}
+
+static void read_without_end(void *arg)
+{
+	char block[4096];
+
+	while (gort_read(arg, block, sizeof block) > 0)
+		;
+}
+
+/* TestVariousDeadlines: there is always something to read, room for what is written, and the deadline
+ * ends it, not before its time. */
+static void end_in_the_midst(gort_file *p[2], int64_t limit)
+{
+	char block[4096] = "";
+	int64_t end = gort_in(limit);
+	ssize_t n;
+
+	CHECK_EQ(gort_set_read_deadline(p[0], end), 0);
+	while ((n = gort_read(p[0], block, sizeof block)) > 0)
+		;
+	CHECK_EQ(n, -ETIMEDOUT);
+	CHECK(gort_now() >= end);
+	end = gort_in(limit);
+	CHECK_EQ(gort_set_write_deadline(p[0], end), 0);
+	while ((n = gort_write(p[0], block, sizeof block)) == sizeof block)
+		;
+	CHECK(n == -ETIMEDOUT || (n > 0 && (size_t)n < sizeof block)); /* of a part, how much */
+	CHECK(gort_now() >= end);
+}
+
+// variants: maxprocs
+TEST(deadlines_while_there_is_always_more)
+{
+	for (size_t i = 0; i < sizeof soon / sizeof *soon; i++) {
+		gort_file *p[2];
+
+		tcp_pair(p);
+		CHECK_EQ(gort_waitgroup_go(&group, write_without_end, p[1]), 0);
+		CHECK_EQ(gort_waitgroup_go(&group, read_without_end, p[1]), 0);
+		end_in_the_midst(p, soon[i]);
+		CHECK_EQ(gort_close(p[0]), 0);
+		wait_for_group();
+		CHECK_EQ(gort_close(p[1]), 0);
+	}
 }
 
 /* ---- more than 2 GiB ------------------------------------------------------------------------------------------- */
