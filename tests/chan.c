@@ -2,30 +2,23 @@
  * chan.c - channels, one goroutine's view at a time, then all at once: rendezvous, buffers,
  * closing in every state, deadlines, queues, memory. Values are conserved whatever races.
  *
- * Where a test needs another goroutine to be waiting, it sets GOMAXPROCS to 1 and gives way
- * until that has announced itself (await): with one P it has gone on into its wait.
+ * Where a test needs another goroutine to be waiting, it gives way until that waits (await).
  */
-#include "harness.h"
+#include "crowd.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-static atomic_int arrived;
 static gort_waitgroup group;
 
-static void arrive(void)
+/* Until n more have joined the crowd, and wait. */
+static void await(uint32_t n)
 {
-	atomic_fetch_add(&arrived, 1);
-}
-
-static void await(int n)
-{
-	while (atomic_load(&arrived) < n)
+	while (!crowd_all_wait(n))
 		gort_yield();
-	gort_yield();
-	atomic_store(&arrived, 0);
+	crowd_forget();
 }
 
 /* One call on a channel by another goroutine, and its result. */
@@ -40,7 +33,7 @@ static void call_send(void *arg)
 {
 	struct call *call = arg;
 
-	arrive();
+	crowd_join();
 	call->err = gort_chan_send_until(call->c, &call->value, call->deadline);
 	call->done = true;
 }
@@ -49,7 +42,7 @@ static void call_recv(void *arg)
 {
 	struct call *call = arg;
 
-	arrive();
+	crowd_join();
 	call->err = gort_chan_recv_until(call->c, &call->value, call->deadline);
 	call->done = true;
 }
@@ -221,7 +214,7 @@ static void sized_send(void *arg)
 {
 	struct sized *s = arg;
 
-	arrive();
+	crowd_join();
 	CHECK_EQ(gort_chan_send(s->c, s->bytes), 0);
 }
 
@@ -229,7 +222,7 @@ static void sized_recv(void *arg)
 {
 	struct sized *s = arg;
 
-	arrive();
+	crowd_join();
 	CHECK_EQ(gort_chan_recv(s->c, s->bytes), 0);
 }
 
@@ -358,7 +351,7 @@ static void block_for_ever(void *send)
 {
 	int64_t value = 0;
 
-	arrive();
+	crowd_join();
 	if (send)
 		gort_chan_send(NULL, &value);
 	else
@@ -371,7 +364,7 @@ TEST(null_channel_blocks_for_ever)
 {
 	test_leaves_goroutines();
 	CHECK_EQ(gort_go(block_for_ever, NULL), 0);
-	CHECK_EQ(gort_go(block_for_ever, &arrived), 0);
+	CHECK_EQ(gort_go(block_for_ever, &group), 0);
 	await(2);
 	CHECK_EQ(gort_chan_recv_until(NULL, NULL, gort_in(2 * GORT_MS)), -ETIMEDOUT);
 	CHECK_EQ(gort_count(), 3);

@@ -20,8 +20,7 @@ static void check_held(void)
 	CHECK_EQ(gort_mutex_try_lock(&mutex), -EAGAIN);
 }
 
-/* With one P, one that has said that it has arrived has gone on into its wait when the others run
- * again. */
+/* One that has said that it has arrived holds the mutex until it waits. */
 static void arrive(gort_func fn, void *arg)
 {
 	int before = atomic_load(&arrived);
@@ -29,6 +28,8 @@ static void arrive(gort_func fn, void *arg)
 	CHECK_EQ(gort_waitgroup_go(&group, fn, arg), 0);
 	while (atomic_load(&arrived) == before)
 		gort_yield();
+	gort_mutex_lock(&mutex);
+	gort_mutex_unlock(&mutex);
 }
 
 /* ---- talking */
@@ -87,14 +88,27 @@ TEST_PLAIN(guests_take_turns_without_a_runtime)
 /* ---- signal: one each, first come first served, with the mutex or without */
 static int order[600], left;
 
+/* They do as with one P they must, if nobody stops one on the way to the mutex. */
 static void wait_in_line(void *arg)
 {
+	gort_preempt_off();
 	gort_mutex_lock(&mutex);
 	atomic_fetch_add(&arrived, 1);
 	CHECK_EQ(gort_cond_wait(&cond, &mutex), 0);
 	check_held();
 	order[left++] = *(int *)arg;
 	gort_mutex_unlock(&mutex);
+	gort_preempt_on();
+}
+
+static int how_many_left(void)
+{
+	int n;
+
+	gort_mutex_lock(&mutex);
+	n = left;
+	gort_mutex_unlock(&mutex);
+	return n;
 }
 
 static int id[600];
@@ -118,14 +132,15 @@ TEST(signals_go_to_those_who_have_waited_longest)
 		gort_cond_signal(&cond);
 		if (i % 2)
 			gort_mutex_unlock(&mutex);
+		EVENTUALLY(how_many_left() > i);
 		gort_sleep(GORT_MS);
-		CHECK_EQ(left, i + 1);
+		CHECK_EQ(how_many_left(), i + 1);
 		CHECK_EQ(order[i], i);
 	}
 	gort_cond_signal(&cond); /* nobody waits: nothing is kept */
 	arrive(wait_in_line, &id[0]);
 	gort_sleep(GORT_MS);
-	CHECK_EQ(left, 10);
+	CHECK_EQ(how_many_left(), 10);
 	gort_cond_signal(&cond);
 	gort_waitgroup_wait(&group);
 }
@@ -137,8 +152,10 @@ TEST(broadcast_wakes_all_in_their_order)
 
 	gort_maxprocs(1);
 	line_up(0, N);
+	gort_preempt_off();
 	gort_cond_broadcast(&cond);
 	CHECK_EQ(left, 0);
+	gort_preempt_on();
 	gort_waitgroup_wait(&group);
 	CHECK_EQ(left, N);
 	for (int i = 0; i < N; i++)
@@ -363,7 +380,7 @@ TEST(contexts_end_waits)
 	wait_for_a_while(NULL);
 	on_guest(wait_for_a_while, NULL);
 	arrive(wait_until_canceled, ctx);
-	gort_mutex_lock(&mutex); /* it waits now */
+	gort_mutex_lock(&mutex);
 	gort_ctx_cancel(ctx, 0);
 	gort_sleep(GORT_MS); /* and still does, for the mutex */
 	CHECK_EQ(gort_count(), 2);
@@ -565,7 +582,8 @@ static void guest_waits(void *arg)
 	gort_mutex_unlock(&mutex);
 }
 
-/* The goroutine waits longer, and is signaled, but never runs again: the guest gets it. */
+/* The goroutine waits longer, and is signaled, but never runs again, for main goes on to its end: the
+ * guest gets it. */
 static int signal_and_end(void *arg)
 {
 	struct guest **g = arg;
@@ -575,6 +593,7 @@ static int signal_and_end(void *arg)
 	EVENTUALLY(atomic_load(&arrived) == 2);
 	gort_mutex_lock(&mutex); /* so the guest waits */
 	gort_mutex_unlock(&mutex);
+	gort_preempt_off();
 	gort_cond_signal(&cond);
 	return 0;
 }
@@ -589,6 +608,7 @@ static int broadcast_and_end(void *arg)
 	EVENTUALLY(atomic_load(&arrived) == 301);
 	gort_mutex_lock(&mutex);
 	gort_mutex_unlock(&mutex);
+	gort_preempt_off();
 	gort_cond_broadcast(&cond);
 	return 0;
 }

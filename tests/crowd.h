@@ -7,7 +7,7 @@
 #define GORT_TESTS_CROWD_H
 
 #include "harness.h"
-#include "sched/sched.h"
+#include "sched/park.h"
 
 #define CROWD_MOST 5000
 
@@ -23,19 +23,52 @@ static inline void crowd_join(void)
 	store_release(&crowd[i], m_self()->g);
 }
 
+/* The one that has joined as the i-th. */
+static inline bool crowd_member_waits(uint32_t i)
+{
+	struct g *g = load_acquire(&crowd[i]);
+
+	return g && load_relaxed(&g->state) == G_WAITING;
+}
+
+/* n have joined, and all wait, for whatever it is. */
+static inline bool crowd_all_wait(uint32_t n)
+{
+	if (load_acquire(&crowd_count) != n)
+		return false;
+	for (uint32_t i = 0; i < n; i++)
+		if (!crowd_member_waits(i))
+			return false;
+	return true;
+}
+
 /* n have joined, and all wait so. */
 static inline bool crowd_waits(uint32_t n, enum g_why why)
 {
-	struct g *g;
-
-	if (load_acquire(&crowd_count) != n)
+	if (!crowd_all_wait(n))
 		return false;
-	for (uint32_t i = 0; i < n; i++) {
-		g = load_acquire(&crowd[i]);
-		if (!g || load_relaxed(&g->state) != G_WAITING || load_relaxed(&g->why) != why)
+	for (uint32_t i = 0; i < n; i++)
+		if (load_relaxed(&crowd[i]->why) != why)
 			return false;
-	}
 	return true;
+}
+
+/* ---- of one, that may be a guest */
+
+/* The caller's. */
+static inline struct waits *own_waits(void)
+{
+	struct m *m = m_self();
+
+	return m ? &m->g->waits : &gort__guest()->waits;
+}
+
+/* It has gone to sleep, in a wait that a deadline or a context could end. */
+static inline bool sleeps_now(struct waits *s)
+{
+	uint64_t state = load_acquire(&s->word) & TURN_STATES;
+
+	return state == TURN_WAITING || state == TURN_LIGHT_WAITING;
 }
 
 static inline void crowd_forget(void)

@@ -3,10 +3,7 @@
  * deadline ends it: before it begins, while it waits, on goroutines and on guests. And the races
  * for one wait, between whoever may end it: one wins, no value is lost, nobody waits for ever.
  */
-#include "harness.h"
-
-#include "base/atomic.h"
-#include "sched/park.h"
+#include "crowd.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -372,13 +369,6 @@ struct run {
 	gort_waitgroup done;
 };
 
-static struct waits *own_waits(void)
-{
-	struct m *m = m_self();
-
-	return m ? &m->g->waits : &gort__guest()->waits;
-}
-
 static void run(void *arg)
 {
 	struct run *r = arg;
@@ -413,13 +403,6 @@ static void end(struct run *r, struct guest *guest)
 	if (guest)
 		guest_join(guest);
 	check_world();
-}
-
-static bool sleeps_now(struct waits *s)
-{
-	uint64_t state = load_acquire(&s->word) & TURN_STATES;
-
-	return state == TURN_WAITING || state == TURN_LIGHT_WAITING;
 }
 
 /* It has gone to sleep. */

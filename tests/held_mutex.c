@@ -2,6 +2,7 @@
  * held_mutex.c - a goroutine that waits while it holds a pthread mutex is told of, once; whoever
  * holds none, or harms nobody, is not (src/debug/mutexes.c).
  */
+#include "crowd.h"
 #include "said.h"
 
 #include <errno.h>
@@ -14,11 +15,8 @@
 #if __has_attribute(noipa)
 #define shown __attribute__((noipa))
 #else
-#define shown __attribute__((noinline))
+#define shown noinline
 #endif
-
-/* A sleep that is sure to be a wait, however slow all is. */
-#define LONG (200 * GORT_MS)
 
 #define WORDS "while it holds a pthread mutex"
 
@@ -80,9 +78,40 @@ static struct timespec later(clockid_t clock)
 	return t;
 }
 
+/* ---- sure to wait, however slow all is */
+struct sleeper {
+	struct g *g;
+	gort_ctx *ctx;
+};
+
+static void wake_one_that_sleeps(void *arg)
+{
+	struct sleeper s = *(struct sleeper *)arg;
+
+	EVENTUALLY(load_relaxed(&s.g->state) == G_WAITING && load_relaxed(&s.g->why) == WHY_SLEEP);
+	gort_ctx_cancel(s.ctx, 0);
+	gort_ctx_release(s.ctx);
+}
+
+/* A sleep that ends once it has begun, and not before. */
+static void sleep_a_while(void)
+{
+	gort_ctx *ctx = gort_ctx_with_cancel(gort_ctx_background()), *before;
+
+	CHECK_EQ(gort_go_with(wake_one_that_sleeps, struct sleeper, .g = m_self()->g,
+			      .ctx = gort_ctx_retain(ctx)),
+		 0);
+	before = gort_ctx_enter(ctx);
+	CHECK_EQ(gort_sleep(3600 * GORT_SEC), -ECANCELED);
+	gort_ctx_leave(before);
+	gort_ctx_release(ctx);
+}
+
 /* ---- told of */
 static shown int receive_with_it(void *c)
 {
+	if (gort_self())
+		crowd_join();
 	for (int i = 0; i < 3; i++) {
 		CHECK_EQ(pthread_mutex_lock(&mutex), 0);
 		CHECK_EQ(gort_chan_recv(c, NULL), 0);
@@ -101,7 +130,7 @@ TEST(told_of_once_by_name_with_reason_and_calls)
 	t = gort_spawn(receive_with_it, c, &(gort_attr){ .name = "worker" });
 	CHECK(t != NULL);
 	for (int i = 0; i < 3; i++) {
-		CHECK_EQ(gort_sleep(i == 0 ? LONG : 2 * GORT_MS), 0);
+		EVENTUALLY(crowd_waits(1, WHY_RECV));
 		CHECK_EQ(gort_chan_send(c, NULL), 0);
 	}
 	CHECK_EQ(gort_join(t, NULL), 0);
@@ -120,7 +149,7 @@ TEST(the_main_goroutine_is_told_of)
 {
 	begin();
 	CHECK_EQ(pthread_mutex_lock(&mutex), 0);
-	CHECK_EQ(gort_sleep(LONG), 0);
+	sleep_a_while();
 	CHECK_EQ(pthread_mutex_unlock(&mutex), 0);
 	told_of("goroutine 1 waits (sleep)");
 }
@@ -128,7 +157,7 @@ TEST(the_main_goroutine_is_told_of)
 static int wait_with_it(void *arg)
 {
 	(void)arg;
-	CHECK_EQ(gort_sleep(LONG), 0);
+	sleep_a_while();
 	CHECK_EQ(pthread_mutex_unlock(&mutex), 0);
 	return 0;
 }
@@ -212,7 +241,7 @@ TEST(a_recursive_mutex_is_held_to_the_last_unlock)
 	for (int i = 0; i < 4; i++)
 		unlock_it(&m);
 	gort_unlock_thread();
-	gort_sleep(LONG);
+	sleep_a_while();
 	told_of("goroutine 1 waits (sleep)");
 }
 
@@ -225,7 +254,7 @@ TEST(a_robust_mutex_of_a_dead_owner_is_held)
 	begin();
 	on_guest(lock_it, &m);
 	CHECK_EQ(pthread_mutex_lock(&m), EOWNERDEAD);
-	gort_sleep(LONG);
+	sleep_a_while();
 	told_of("goroutine 1 waits (sleep)");
 }
 
@@ -281,7 +310,7 @@ TEST(many_held_at_a_time)
 		unlock_it(&all[i]);
 	CHECK_EQ(gort_sleep(GORT_MS), 0);
 	lock_it(&mutex);
-	CHECK_EQ(gort_sleep(LONG), 0);
+	sleep_a_while();
 	unlock_it(&mutex);
 	told_of("goroutine 1 waits (sleep)");
 }
@@ -412,7 +441,7 @@ static int await(void *arg)
 	while (!when.ready)
 		CHECK_EQ(pthread_cond_wait(&when.cond, &mutex), 0);
 	if (arg)
-		CHECK_EQ(gort_sleep(LONG), 0);
+		sleep_a_while();
 	unlock_it(&mutex);
 	CHECK_EQ(gort_sleep(GORT_MS), 0);
 	return 0;
@@ -566,7 +595,8 @@ static int unlock_early(void *arg)
 	unlock_it(&early); /* locked when nobody watched */
 	CHECK_EQ(gort_sleep(GORT_MS), 0);
 	lock_it(&mutex);
-	return gort_sleep(LONG);
+	sleep_a_while();
+	return 0;
 }
 
 /* Not even in another runtime. */

@@ -1,7 +1,7 @@
 /*
  * mutex.c - mutual exclusion among goroutines and guests, deadlines, fairness, misuse.
  */
-#include "harness.h"
+#include "crowd.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -183,7 +183,7 @@ TEST_PLAIN(try_and_until_without_a_runtime)
 	check_free(NULL);
 }
 
-static atomic_int order, timeouts, arrived;
+static atomic_int order, timeouts;
 static int got[16];
 
 static void lock_in_turn(void *arg)
@@ -191,7 +191,7 @@ static void lock_in_turn(void *arg)
 	int me = *(int *)arg;
 	int64_t deadline = me % 3 == 0 ? gort_in(3 * GORT_MS) : GORT_FOREVER;
 
-	atomic_fetch_add(&arrived, 1);
+	crowd_join();
 	if (gort_mutex_lock_until(&mutex, deadline) < 0) {
 		CHECK(gort_now() >= deadline);
 		atomic_fetch_add(&timeouts, 1);
@@ -206,13 +206,13 @@ TEST(timed_out_waiters_leave_the_queue)
 {
 	int ids[12];
 
-	gort_maxprocs(1);
 	gort_mutex_lock(&mutex);
 	for (int i = 0; i < 12; i++) {
 		ids[i] = i;
 		CHECK_EQ(gort_waitgroup_go(&group, lock_in_turn, &ids[i]), 0);
-		while (atomic_load(&arrived) <= i)
-			gort_yield(); /* with one P it has gone on into its wait by then */
+		while (!crowd_member_waits((uint32_t)i) &&
+		       !(i % 3 == 0 && atomic_load(&timeouts) == i / 3 + 1))
+			gort_yield();
 	}
 	EVENTUALLY(atomic_load(&timeouts) == 4);
 	gort_mutex_unlock(&mutex);
