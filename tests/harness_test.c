@@ -192,7 +192,6 @@ static void on_quit(int sig)
 
 static void hang(void)
 {
-	signal(SIGQUIT, on_quit);
 	for (;;)
 		pause();
 }
@@ -200,6 +199,7 @@ static void hang(void)
 TEST_PLAIN(hanging_case_is_asked_then_killed)
 {
 	setenv("GORT_TEST_TIMEOUT", "1", 1);
+	signal(SIGQUIT, on_quit); /* the case inherits it, however late it begins */
 	CHECK_EQ(run_inner(hang, NULL, true), TEST_FAILED);
 	CHECK_SAID("inner: not ended after 1 s\nasked to quit\n");
 	CHECK_SAID("killed by signal 9");
