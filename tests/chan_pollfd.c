@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -89,7 +90,7 @@ static void ask(void *ready)
 
 	atomic_fetch_sub((atomic_int *)ready, 1);
 	while (atomic_load((atomic_int *)ready) > 0)
-		;
+		sched_yield();
 	fd = gort_chan_pollfd(asked);
 	CHECK(fd >= 0);
 	if (!atomic_compare_exchange_strong(&answer, &none, fd))
