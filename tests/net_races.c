@@ -59,34 +59,26 @@ static void *look_on_and_on(void *arg)
 	return NULL;
 }
 
-static bool is_heard_within(unsigned n, int64_t ns)
-{
-	for (int64_t end = gort_now() + ns; atomic_load(&heard) < n; usleep(10))
-		if (gort_now() > end)
-			return false;
-	return true;
-}
-
 TEST_PLAIN(who_only_looks_does_not_take_the_bell_from_who_sleeps)
 {
 	pthread_t sleeper, looker;
-	bool all = true;
 
 	CHECK_EQ(os_poll_open(&poll_of_bell), 0);
 	CHECK_EQ(pthread_create(&sleeper, NULL, sleep_in_poll, NULL), 0);
 	CHECK_EQ(pthread_create(&looker, NULL, look_on_and_on, NULL), 0);
-	for (unsigned i = 1; all && i <= SCALE(2000); i++) {
+	for (unsigned i = 1; i <= SCALE(2000); i++) {
 		usleep(20);
 		atomic_store(&rung, i);
 		os_poll_ring(&poll_of_bell);
-		all = is_heard_within(i, 2 * GORT_SEC);
+		for (int k = 0; k < 1000 && atomic_load(&heard) < i; k++)
+			usleep(10);
+		EVENTUALLY(atomic_load(&heard) >= i);
 	}
 	atomic_store(&over, true);
 	CHECK_EQ(pthread_join(looker, NULL), 0);
 	os_poll_ring(&poll_of_bell);
 	CHECK_EQ(pthread_join(sleeper, NULL), 0);
 	os_poll_close(&poll_of_bell);
-	CHECK(all);
 }
 
 /* ---- turns */
@@ -201,8 +193,8 @@ TEST(a_file_is_watched_though_its_descriptor_is_already)
 	CHECK_EQ(gort_write(p[1], "x", 1), 1);
 	EVENTUALLY(atomic_load(&b.got));
 	CHECK_EQ(b.got, 1);
-	EVENTUALLY(atomic_load(&a.got)); /* it has been told before, or is by the end */
 	CHECK_EQ(gort_close(p[1]), 0);
+	EVENTUALLY(atomic_load(&a.got)); /* it has been told before, or is by the end */
 	CHECK_EQ(gort_close(p[0]), 0);
 }
 
@@ -247,19 +239,11 @@ TEST(a_number_is_used_again_while_somebody_waits_for_the_old_one)
 	}
 }
 
-static void *write_in_the_end(void *arg)
-{
-	sleep(1);
-	CHECK_EQ(write(*(int *)arg, "x", 1), 1);
-	return NULL;
-}
-
-/* Who shares a socket may have made it block: no thread may sleep inside gort. */
+/* Who shares a socket may have made it block: no thread may sleep inside gort, here for ever. */
 TEST(a_socket_that_others_made_to_block)
 {
 	struct iovec v;
 	gort_file *f;
-	pthread_t t;
 	int s[2];
 	char c;
 
@@ -267,12 +251,10 @@ TEST(a_socket_that_others_made_to_block)
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), 0);
 	CHECK_EQ(gort_file_from_fd(&f, s[0]), 0);
 	CHECK_EQ(fcntl(s[0], F_SETFL, fcntl(s[0], F_GETFL) & ~O_NONBLOCK), 0);
-	CHECK_EQ(pthread_create(&t, NULL, write_in_the_end, &s[1]), 0);
 	CHECK_EQ(gort_set_read_deadline(f, gort_in(20 * GORT_MS)), 0);
 	CHECK_EQ(gort_read(f, &c, 1), -ETIMEDOUT);
 	CHECK_EQ(gort_set_read_deadline(f, gort_in(20 * GORT_MS)), 0);
 	CHECK_EQ(gort_readv(f, &v, 1), -ETIMEDOUT);
-	CHECK_EQ(pthread_join(t, NULL), 0);
 	CHECK_EQ(gort_close(f), 0);
 	close(s[1]);
 }
