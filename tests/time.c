@@ -189,7 +189,9 @@ static int yields_once(void *arg)
 
 TEST_PLAIN(sleep_of_nothing_yields)
 {
-	CHECK_EQ(gort_run(yields_once, NULL, &(gort_options){ .maxprocs = 1 }), 0);
+	CHECK_EQ(gort_run(yields_once, NULL,
+			  &(gort_options){ .maxprocs = 1, .preempt_slice_us = -1 }),
+		 0);
 }
 
 /* ---- others run meanwhile */
