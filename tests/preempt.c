@@ -512,6 +512,7 @@ static void burn_20ms(void *arg)
 	burn(20 * GORT_MS);
 }
 
+/* Beside those there is one for each that slept in the kernel after all (where a page is to be had, say). */
 // variants: maxprocs
 // not: tsan
 TEST(computing_goroutines_stop_a_bounded_number_of_threads)
@@ -520,6 +521,7 @@ TEST(computing_goroutines_stop_a_bounded_number_of_threads)
 	gort_waitgroup ended = { 0 };
 	atomic_int began = 0;
 	int most = 0, n;
+	gort_stats s;
 
 	for (int i = 0; i < MANY; i++)
 		CHECK_EQ(gort_waitgroup_go(&ended, burn_20ms, &began), 0);
@@ -527,7 +529,9 @@ TEST(computing_goroutines_stop_a_bounded_number_of_threads)
 		if ((n = count_threads()) > most)
 			most = n;
 	CHECK_EQ(atomic_load(&began), MANY);
-	CHECK(most <= 256 + gort_maxprocs(0) + 8);
+	gort_read_stats(&s, sizeof s);
+	if (most > 256 + gort_maxprocs(0) + 8 + (int)s.retakes)
+		test_fail_(__FILE__, __LINE__, "%d threads, %d retakes", most, (int)s.retakes);
 }
 
 enum { EQUALS = 6 };
@@ -577,8 +581,8 @@ TEST(equal_hogs_get_equal_shares)
 		gort_maxprocs(2);
 	for (int i = 0; i < EQUALS; i++)
 		CHECK_EQ(gort_waitgroup_go(&e.ended, count_cpu, &e), 0);
-	EVENTUALLY(least(&e, &most) >= 300 * GORT_MS);
-	CHECK(most <= 2 * least(&e, &most));
+	/* In the end, whatever the kernel makes of it at first. */
+	EVENTUALLY(least(&e, &most) >= 300 * GORT_MS && most <= 2 * least(&e, &most));
 	atomic_store(&e.stop, true);
 	CHECK_EQ(gort_waitgroup_wait(&e.ended), 0);
 }

@@ -115,18 +115,22 @@ static int start_all(void *arg)
 	return 0;
 }
 
-/* By a guest: whatever becomes of the goroutines, it goes on. */
+/* By a guest: whatever becomes of the goroutines, it goes on. A few of thousands, and one for each that slept
+ * in the kernel after all, as where a page is to be had. */
 static void watch_threads(void *arg)
 {
 	struct many *c = arg;
+	gort_stats s;
 	int n;
 
-	while (!atomic_load(&c->over)) {
+	do {
 		n = count_threads();
-		CHECK(n <= 2 + 8); /* of thousands */
+		gort_read_stats(&s, sizeof s);
+		if (n > 2 + 8 + (int)s.retakes)
+			test_fail_(__FILE__, __LINE__, "%d threads, %d retakes", n, (int)s.retakes);
 		c->most = n > c->most ? n : c->most;
 		usleep(5000);
-	}
+	} while (!atomic_load(&c->over));
 }
 
 static int compute_all(void *arg)

@@ -24,7 +24,6 @@
 
 #include <ares.h>
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -37,6 +36,7 @@
 #define PLACES 64 /* MOST_CALLS of resolve.c */
 #define PACKET 4096
 #define HELD 4096
+#define PATIENT 9 /* tries: each waits twice as long as the one before */
 #define TYPE_A 1
 #define TYPE_AAAA 28
 
@@ -48,6 +48,7 @@ static struct {
 	atomic_int questions;
 	uint16_t port;
 	int timeout_ms; /* of c-ares' first try */
+	int tries;      /* 0: as many as c-ares likes */
 	int stall[2];   /* a pipe: ares_getaddrinfo waits there first, if it is open */
 	char hosts[40];
 } x = { .timeout_ms = 30000, .stall = { -1, -1 } };
@@ -113,8 +114,11 @@ int __wrap_ares_init_options(ares_channel *out, struct ares_options *options, in
 	options->domains = NULL;
 	options->ndomains = 0;
 	options->timeout = x.timeout_ms;
-	status = __real_ares_init_options(
-		out, options, which | ARES_OPT_LOOKUPS | ARES_OPT_DOMAINS | ARES_OPT_TIMEOUTMS);
+	options->tries = x.tries;
+	status = __real_ares_init_options(out, options,
+					  which | ARES_OPT_LOOKUPS | ARES_OPT_DOMAINS |
+						  ARES_OPT_TIMEOUTMS |
+						  (x.tries ? ARES_OPT_TRIES : 0));
 	if (status != ARES_SUCCESS)
 		return status;
 	snprintf(server, sizeof server, "127.0.0.1:%u", x.port);
@@ -560,9 +564,10 @@ TEST(what_is_lost_is_asked_again)
 	static char host[] = "lost.example";
 
 	x.timeout_ms = 100;
+	x.tries = PATIENT;
 	server_start();
 	check_both(host);
-	CHECK_EQ(atomic_load(&x.questions), 4);
+	CHECK(atomic_load(&x.questions) >= 4); /* more, where the server is slow */
 	server_stop();
 }
 
@@ -575,18 +580,6 @@ TEST(no_answer_is_an_error_in_the_end)
 }
 
 /* ---- cancellation ---------------------------------------------------------------------------- */
-
-static int threads(void)
-{
-	DIR *d = opendir("/proc/self/task");
-	int n = 0;
-
-	CHECK(d != NULL);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
 
 static void check_deadline(void *host)
 {
@@ -684,12 +677,17 @@ TEST(a_thousand_ask_at_once)
 	server_stop();
 }
 
-static uint64_t waiting(void)
+static gort_stats stats(void)
 {
 	gort_stats s;
 
 	gort_read_stats(&s, sizeof s);
-	return s.waiting;
+	return s;
+}
+
+static uint64_t waiting(void)
+{
+	return stats().waiting;
 }
 
 /* No thread waits: neither for the network nor for a place. */
@@ -697,15 +695,13 @@ static uint64_t waiting(void)
 TEST(so_many_are_looked_up_at_once_and_no_more)
 {
 	static char host[] = "hangs.example";
-	int before;
 
 	server_start();
-	before = threads();
 	ask_many(host, 200);
 	EVENTUALLY(waiting() == 2 * 200);
 	EVENTUALLY(atomic_load(&x.questions) == 2 * PLACES);
 	CHECK_EQ(atomic_load(&x.channels), PLACES);
-	CHECK(threads() < before + PLACES / 2);
+	EVENTUALLY(stats().threads_blocked == 0);
 	server_open();
 	CHECK_EQ(gort_waitgroup_wait(&all), 0);
 	CHECK_EQ(atomic_load(&found), 200);
@@ -724,7 +720,7 @@ TEST(places_of_the_canceled_go_to_others)
 	for (int i = 0; i < 3 * PLACES; i++)
 		CHECK_EQ(gort_waitgroup_go(&gone, check_cancel, hangs), 0);
 	gort_ctx_leave(before);
-	EVENTUALLY(atomic_load(&x.channels) > 0);
+	EVENTUALLY(atomic_load(&x.searches) > 0);
 	check_both(both);
 	gort_ctx_cancel(ctx, 0);
 	gort_ctx_release(ctx);
@@ -857,7 +853,9 @@ static int ask_in_a_bubble(void *arg)
 	static char lost[] = "lost.example";
 	int64_t before = gort_set_deadline(gort_in(GORT_SEC));
 
+	x.tries = PATIENT;
 	check_both(lost);
+	x.tries = 0;
 	check_fails("hangs.example", "80", -EREMOTEIO);
 	CHECK_EQ(gort_now(), 0);
 	gort_set_deadline(before);

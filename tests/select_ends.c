@@ -20,8 +20,8 @@ static void times_pass(int how)
 		CHECK_EQ(select1(GORT_CASE_TIME(past[i]), GORT_FOREVER), 0);
 		CHECK_EQ(select1(GORT_CASE_TIME(past[i]), 1), 0); /* both: a case goes before */
 	}
-	CHECK_EQ(select1(GORT_CASE_TIME(gort_in(GORT_SEC)), GORT_NOW), -EAGAIN);
-	CHECK_EQ(select1(GORT_CASE_TIME(gort_in(GORT_SEC)), now), -ETIMEDOUT);
+	CHECK_EQ(select1(GORT_CASE_TIME(gort_in(3600 * GORT_SEC)), GORT_NOW), -EAGAIN);
+	CHECK_EQ(select1(GORT_CASE_TIME(gort_in(3600 * GORT_SEC)), now), -ETIMEDOUT);
 
 	/* alone, before and behind the call's deadline, and both at once */
 	now = gort_now();
