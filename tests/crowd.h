@@ -78,4 +78,42 @@ static inline void crowd_forget(void)
 	store_release(&crowd_count, 0);
 }
 
+/* ---- one after the other, on one P */
+
+struct arrival {
+	gort_func fn;
+	void *arg;
+	struct g *g;    /* atomic */
+	uint32_t ended; /* atomic */
+};
+
+/* It is not preempted: between its steps nobody else's come, but for waits. */
+static inline void crowd_arrival(void *arg)
+{
+	struct arrival *a = arg;
+
+	gort_preempt_off();
+	store_release(&a->g, m_self()->g);
+	a->fn(a->arg);
+	store_release(&a->ended, 1u);
+}
+
+/* It waits when this returns, whoever gets the processor meanwhile, or it has ended: it had no need to. */
+static inline void crowd_arrive(gort_waitgroup *group, gort_func fn, void *arg)
+{
+	static struct arrival all[32]; /* those before have ended, or been dropped */
+	static uint32_t next;
+	struct arrival *a = &all[next++ % 32];
+	struct g *g;
+
+	*a = (struct arrival){ fn, arg, NULL, 0 };
+	CHECK_EQ(gort_waitgroup_go(group, crowd_arrival, a), 0);
+	while (!load_acquire(&a->ended)) {
+		g = load_acquire(&a->g);
+		if (g && load_relaxed(&g->state) == G_WAITING)
+			break;
+		gort_yield();
+	}
+}
+
 #endif
