@@ -6,6 +6,7 @@
 #include "harness.h"
 
 #include "base/alloc.h"
+#include "sched/sched.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -527,6 +528,8 @@ TEST(cancel_has_the_cause)
 
 struct closer {
 	gort_ctx *ctx;
+	struct g *g;    /* NULL: a guest */
+	int32_t thread; /* of a guest */
 	int64_t deadline;
 	int (*member)(void *arg);
 	int result; /* of the member */
@@ -541,6 +544,8 @@ static void close_it(void *arg)
 
 	go(s, c->member, c->result);
 	EVENTUALLY(atomic_load(&alive) == 1);
+	c->g = m_self() ? m_self()->g : NULL;
+	c->thread = os_thread_id();
 	atomic_fetch_add(&waiting, 1);
 	if (c->deadline)
 		gort_set_deadline(gort_in(c->deadline));
@@ -550,6 +555,14 @@ static void close_it(void *arg)
 	if (before)
 		gort_ctx_leave(before);
 	gort_waitgroup_done(&users);
+}
+
+/* Once it has said that it is about to. (A guest: where the kernel tells.) */
+static bool waits_in_close(const struct closer *c)
+{
+	if (!c->g)
+		return os_thread_asleep(c->thread) != 0;
+	return load_relaxed(&c->g->state) == G_WAITING && load_relaxed(&c->g->why) == WHY_SCOPE;
 }
 
 static void close_and_cancel(struct closer *c, bool on_guest)
@@ -564,10 +577,10 @@ static void close_and_cancel(struct closer *c, bool on_guest)
 	else
 		CHECK_EQ(gort_go(close_it, c), 0);
 	EVENTUALLY(atomic_load(&waiting) == 1);
-	if (!c->deadline) {
-		gort_sleep(GORT_MS);
+	if (!c->deadline || c->member == goes_on) /* else it may be back already */
+		EVENTUALLY(waits_in_close(c));
+	if (!c->deadline)
 		gort_ctx_cancel(c->ctx, -EIO);
-	}
 	if (c->member == goes_on) {
 		CHECK_EQ(gort_waitgroup_wait_until(&users, gort_in(5 * GORT_MS)), -ETIMEDOUT);
 		CHECK_EQ(gort_chan_send(gate, NULL), 0);

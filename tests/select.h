@@ -62,9 +62,10 @@ static inline void do_call(void *arg)
 	atomic_store(&c->done, true);
 }
 
-/* Threads are made when it pleases the creator. */
-static inline size_t memory_but_for_threads(void)
+/* How many threads there are, or were; SIZE_MAX: one is being made. */
+static inline size_t count_ms(void)
 {
+	bool runs = gort_count() > 0; /* else nobody makes those that were asked for */
 	size_t n = 0;
 
 	gort_preempt_off();
@@ -73,9 +74,23 @@ static inline size_t memory_but_for_threads(void)
 		n++;
 	for (struct m *m = gort__sched.free_m; m; m = m->idle_next)
 		n++;
+	if (runs && gort__sched.asked)
+		n = SIZE_MAX;
 	lock_release(&gort__sched.lock);
 	gort_preempt_on();
-	return mem_in_use() - n * mem_class_size(mem_class(sizeof(struct m)));
+	return n;
+}
+
+/* Threads are made when it pleases the creator. */
+static inline size_t memory_but_for_threads(void)
+{
+	size_t n, all;
+
+	do {
+		UNTIL((n = count_ms()) != SIZE_MAX);
+		all = mem_in_use();
+	} while (count_ms() != n);
+	return all - n * mem_class_size(mem_class(sizeof(struct m)));
 }
 
 static inline bool stands_in_queue(const gort_case *k)

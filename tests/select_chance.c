@@ -183,11 +183,11 @@ TEST(each_case_of_the_channel_that_wakes_is_as_likely)
 	int a[3], b[5];
 	gort_waitgroup group = { 0 };
 
-	gort_maxprocs(1); /* so that it waits again when a yield returns */
+	gort_maxprocs(1);
 	CHECK_EQ(gort_waitgroup_go(&group, count_wakes, &w), 0);
 	for (int i = 0; i < 2 * w.draws; i++) {
 		gort_yield();
-		CHECK(!is_empty(i % 2 ? w.a : w.b));
+		UNTIL(!is_empty(i % 2 ? w.a : w.b)); /* it waits again */
 		send_value(i % 2 ? w.a : w.b, i % 2);
 	}
 	gort_yield();
