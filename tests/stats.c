@@ -49,10 +49,9 @@ TEST(waiting_ones_are_counted)
 	CHECK_EQ(before.running, 1);
 	for (int i = 0; i < N; i++)
 		go(receive, c);
-	while ((s = now()).parks - before.parks < N)
+	while ((s = now()).parks - before.parks < N || s.waiting < N)
 		gort_yield();
 	CHECK_EQ(s.parks - before.parks, N);
-	s = now();
 	CHECK_EQ(s.waiting, N);
 	CHECK_EQ(s.goroutines, N + 1);
 	CHECK_EQ(s.goroutines, gort_count());
@@ -344,9 +343,9 @@ TEST(sleeps_of_the_poller_show)
 {
 	uint64_t before = now().polls;
 
-	for (int i = 0; i < 5; i++)
+	while (now().polls <
+	       before + 3) /* not where all is so slow that it is time when one looks */
 		gort_sleep(20 * GORT_MS);
-	CHECK(now().polls >= before + 3);
 }
 
 /* ---- stacks */
@@ -556,13 +555,21 @@ TEST_PLAIN(while_the_runtime_starts_and_ends)
 
 /* ---- GORT_DEBUG=sched */
 
-static char said[1 << 16];
+static char said[1 << 20];
+
+/* Up to the end of a line. In a child: till now. */
+static void read_said(int fd)
+{
+	ssize_t n = pread(fd, said, sizeof said - 1, 0);
+
+	CHECK(n >= 0);
+	said[n] = 0;
+}
 
 /* What a child that runs fn under GORT_DEBUG=value says on stderr. Gives what gort_run did. */
 static int run_with(const char *value, int (*fn)(void *arg))
 {
 	int fd = memfd_create("stderr", MFD_CLOEXEC), status;
-	ssize_t n;
 	pid_t pid;
 
 	CHECK(fd >= 0);
@@ -574,9 +581,7 @@ static int run_with(const char *value, int (*fn)(void *arg))
 		_exit(gort_run(fn, NULL, &(gort_options){ .maxprocs = 2 }) & 255);
 	}
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	n = pread(fd, said, sizeof said - 1, 0);
-	CHECK(n >= 0);
-	said[n] = 0;
+	read_said(fd);
 	close(fd);
 	if (!WIFEXITED(status))
 		test_fail_(__FILE__, __LINE__, "status 0x%x: %s", (unsigned)status, said);
@@ -587,6 +592,22 @@ struct line {
 	unsigned ms, procs, idle_ps, threads, spinning, idle_ms, blocked, stopped, global, fresh,
 		tired, local[2], goroutines, switches, preemptions, retakes;
 };
+
+static void more(unsigned *a, unsigned b)
+{
+	*a = *a > b ? *a : b;
+}
+
+/* What there is at most. */
+static void line_add(struct line *most, const struct line *l)
+{
+	more(&most->idle_ps, l->idle_ps);
+	more(&most->goroutines, l->goroutines);
+	more(&most->blocked, l->blocked);
+	more(&most->stopped, l->stopped);
+	more(&most->tired, l->tired);
+	more(&most->preemptions, l->preemptions);
+}
 
 /* Each line of what was said, or what is wrong with it. */
 static int parse(struct line *lines, int most)
@@ -614,12 +635,38 @@ static int parse(struct line *lines, int most)
 	return n;
 }
 
-static struct line lines[1000];
+enum { MOST_LINES = 5000 };
+static struct line lines[MOST_LINES];
+
+/* In the child, whose standard error it is: so many lines have come, and all say something that fits. */
+static bool lines_say(int least, bool (*fits)(const struct line *most))
+{
+	struct line most = { 0 };
+	char *last;
+	int n;
+
+	read_said(2);
+	last = strrchr(said, '\n');
+	if (!last)
+		return false;
+	last[1] = 0; /* one may be on its way */
+	n = parse(lines, MOST_LINES);
+	for (int i = 0; i < n; i++)
+		line_add(&most, &lines[i]);
+	return n >= least && fits(&most);
+}
+
+static bool all_idled(const struct line *most)
+{
+	return most->idle_ps == 2;
+}
 
 static int idle(void *arg)
 {
 	(void)arg;
-	gort_sleep(500 * GORT_MS);
+	do
+		gort_sleep(500 * GORT_MS);
+	while (!lines_say(2, all_idled));
 	return 0;
 }
 
@@ -630,7 +677,7 @@ TEST_PLAIN(an_idle_process_tells)
 	int n, all_idle = 0;
 
 	CHECK_EQ(run_with("sched=20", idle), 0);
-	n = parse(lines, 1000);
+	n = parse(lines, MOST_LINES);
 	CHECK(n >= 2 && (unsigned)n <= lines[n - 1].ms / 20);
 	for (int i = 0; i < n; i++) {
 		CHECK(lines[i].ms >= (i ? lines[i - 1].ms + 20 : 20));
@@ -642,15 +689,21 @@ TEST_PLAIN(an_idle_process_tells)
 	CHECK_EQ(lines[n - 1].preemptions, 0);
 }
 
+static bool all_was_busy(const struct line *most)
+{
+	return most->goroutines == 6 && most->blocked && most->stopped && most->tired &&
+		most->preemptions;
+}
+
 static int busy(void *arg)
 {
 	(void)arg;
 	for (int i = 0; i < 4; i++)
 		go(spin, NULL);
 	go(blocks, NULL);
-	gort_sleep(500 * GORT_MS);
-	EVENTUALLY(there == 5 && now().preemptions);
-	gort_sleep(200 * GORT_MS);
+	do
+		gort_sleep(100 * GORT_MS);
+	while (!lines_say(5, all_was_busy));
 	stop = let_go = true;
 	EVENTUALLY(gort_count() == 1);
 	return 0;
@@ -662,16 +715,11 @@ TEST_PLAIN(a_busy_process_tells)
 	int n;
 
 	CHECK_EQ(run_with("sched=20", busy), 0);
-	n = parse(lines, 1000);
+	n = parse(lines, MOST_LINES);
 	CHECK(n >= 5);
 	for (int i = 0; i < n; i++) {
-		struct line l = lines[i];
-
-		CHECK(l.threads >= 1 && l.idle_ps <= 2);
-		most.goroutines = l.goroutines > most.goroutines ? l.goroutines : most.goroutines;
-		most.blocked = l.blocked > most.blocked ? l.blocked : most.blocked;
-		most.stopped = l.stopped > most.stopped ? l.stopped : most.stopped;
-		most.tired = l.tired > most.tired ? l.tired : most.tired;
+		CHECK(lines[i].threads >= 1 && lines[i].idle_ps <= 2);
+		line_add(&most, &lines[i]);
 	}
 	CHECK_EQ(most.goroutines, 6);
 	CHECK(most.blocked >= 1);
@@ -685,7 +733,10 @@ static int many_ps(void *arg)
 {
 	(void)arg;
 	CHECK_EQ(gort_maxprocs(1024), 2);
-	gort_sleep(100 * GORT_MS);
+	do {
+		gort_sleep(100 * GORT_MS);
+		read_said(2);
+	} while (!strstr(said, "procs=1024 ") || !strchr(strstr(said, "procs=1024 "), '\n'));
 	return 0;
 }
 
