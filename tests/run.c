@@ -173,9 +173,9 @@ TEST_PLAIN(run_again_and_again_grows_nothing)
 	}
 	EVENTUALLY(threads() == 0);
 	CHECK_EQ(entries("/proc/self/fd"), fds);
-	/* libc's, of threads, beside. A leak is one a run: where there are few of those a sanitizer's
-	 * own are more. */
-	CHECK(SCALE(200) < 200 || mappings() <= maps + 32);
+	/* libc's, of threads, beside: it keeps their stacks, and one run may have had more of them than all before.
+	 * A leak is one a run: where there are few of those a sanitizer's own are more. */
+	CHECK(SCALE(200) < 200 || mappings() <= maps + 100);
 	CHECK_EQ(gort_chan_try_send(c, NULL), -EAGAIN);
 	gort_chan_release(c);
 }
@@ -216,13 +216,13 @@ static void wait_for_good(void *arg)
 	else if (l->how == SEND)
 		gort_chan_send(o->full, &value);
 	else if (l->how == RECV_UNTIL)
-		gort_chan_recv_until(o->empty, &value, gort_in(GORT_SEC));
+		gort_chan_recv_until(o->empty, &value, gort_in(3600 * GORT_SEC));
 	else if (l->how == LOCK)
 		gort_mutex_lock(&o->mutex);
 	else if (l->how == WAIT)
 		gort_waitgroup_wait(&o->group);
 	else if (l->how == SLEEP)
-		gort_sleep(GORT_SEC);
+		gort_sleep(3600 * GORT_SEC);
 	else
 		gort_join(o->task, NULL);
 	CHECK(false && "came back after the end");
@@ -420,8 +420,9 @@ TEST_PLAIN(running_ones_stop_at_their_next_call)
 
 		CHECK_EQ(gort_run(leave_running, NULL, NULL), 0);
 		at_end = atomic_load(&rounds);
-		nanosleep(&(struct timespec){ 0, GORT_MS }, NULL);
-		CHECK_EQ(atomic_load(&rounds), at_end);
+		EVENTUALLY(threads() == 0);
+		/* Each thread that slept in the kernel, or did not come to run for a second, may have begun one. */
+		CHECK(atomic_load(&rounds) <= at_end + 4);
 		atomic_store(&rounds, 0);
 	}
 }
@@ -704,6 +705,7 @@ TEST(maxprocs_up_and_down_under_load)
 	const int to[] = { 1, 8, 2, 1, 3, 8, 4, 1, 2 };
 	gort_waitgroup all = { 0 };
 	int now = gort_maxprocs(0), most, i = 0;
+	gort_stats s;
 
 	for (int k = 0; k < 32; k++)
 		CHECK_EQ(gort_waitgroup_go(&all, work_and_yield, NULL), 0);
@@ -716,11 +718,16 @@ TEST(maxprocs_up_and_down_under_load)
 	CHECK_EQ(gort_maxprocs(8), now);
 	EVENTUALLY(threads() >= 2); /* creator and sysmon: each names itself when it runs first */
 	most = threads();
+	gort_read_stats(&s, sizeof s);
+	most -= (int)s.retakes;
 	for (i = 0; i < 1000; i++) {
 		gort_maxprocs(to[i % 9]);
 		gort_yield();
 	}
-	CHECK(threads() <= most + 8); /* one a P that had none yet, not one a change */
+	now = threads();
+	gort_read_stats(&s, sizeof s);
+	/* One a P that had none yet, or whose thread slept in the kernel; not one a change. */
+	CHECK(now <= most + 8 + (int)s.retakes);
 }
 
 TEST(maxprocs_is_limited)

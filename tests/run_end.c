@@ -210,6 +210,7 @@ TEST_PLAIN(stop_while_they_hold_a_file)
 		CHECK_EQ(gort_stop(), 0);
 		hold_file(&l);
 		CHECK_EQ(gort_count(), 0);
+		EVENTUALLY(threads() == 0);
 	}
 	run_again();
 	fclose(l.file);
@@ -219,7 +220,21 @@ TEST_PLAIN(stop_while_they_hold_a_file)
 struct short_hogs {
 	atomic_int began, ended;
 	bool park;
+	int64_t left; /* when main left them */
 };
+
+/* Right after the runtime's end: those that ran, did so to their end, unless their second was over. Then they
+ * block the next start till they are gone. */
+static void hogs_have_ended(struct short_hogs *h)
+{
+	int ended = atomic_load(&h->ended);
+
+	if (gort_now() - h->left < GORT_SEC)
+		CHECK_EQ(ended, atomic_load(&h->began));
+	EVENTUALLY(atomic_load(&h->ended) == atomic_load(&h->began));
+	if (ended != atomic_load(&h->began))
+		EVENTUALLY(threads() == 0);
+}
 
 static void short_hog(void *arg)
 {
@@ -238,6 +253,7 @@ static int leave_short_hogs(void *arg)
 		CHECK_EQ(gort_go(short_hog, h), 0);
 	if (h->park)
 		EVENTUALLY(atomic_load(&h->began) > 1);
+	h->left = gort_now();
 	return 1;
 }
 
@@ -249,8 +265,7 @@ TEST_PLAIN(hogs_that_end_soon_are_waited_for)
 		struct short_hogs h = { .park = i & 1 };
 
 		CHECK_EQ(gort_run(leave_short_hogs, &h, NULL), 1);
-		CHECK_EQ(atomic_load(&h.ended),
-			 atomic_load(&h.began)); /* those that ran, to the end */
+		hogs_have_ended(&h);
 	}
 	EVENTUALLY(threads() == 0);
 }
@@ -267,7 +282,7 @@ TEST_PLAIN(hogs_left_by_a_run_on_another_thread)
 		struct short_hogs h = { .park = true };
 
 		on_guest(short_hog_on_guest, &h);
-		CHECK_EQ(atomic_load(&h.ended), atomic_load(&h.began));
+		hogs_have_ended(&h);
 	}
 }
 
@@ -299,8 +314,9 @@ TEST_PLAIN(main_panics_or_exits_among_hogs)
 		struct short_hogs h = { .park = i & 1 };
 
 		CHECK_EQ(gort_run(panic_among_hogs, &h, &options), -EOWNERDEAD);
+		hogs_have_ended(&h);
 		CHECK_EQ(gort_run(goexit_among_hogs, &h, NULL), 0);
-		CHECK_EQ(atomic_load(&h.ended), atomic_load(&h.began));
+		hogs_have_ended(&h);
 	}
 }
 
@@ -522,6 +538,7 @@ static int live(void *arg)
 	}
 	CHECK_EQ(gort_go(short_hog, &l->hogs), 0);
 	EVENTUALLY(atomic_load(&l->locked) == 4 && atomic_load(&l->readers.began) == 2);
+	l->hogs.left = gort_now();
 	return 6;
 }
 
@@ -548,6 +565,7 @@ TEST_PLAIN(many_lives_leave_nothing)
 	enum { LIVES = SCALE(200) };
 	struct sigaction urgent = { .sa_handler = on_urgent, .sa_flags = SA_RESTART }, fault, bus;
 	struct lives l = { .never = gort_chan_make(0, 0) };
+	bool hogs_ended;
 	int maps = 0;
 
 	l.readers.n = 2;
@@ -563,18 +581,22 @@ TEST_PLAIN(many_lives_leave_nothing)
 		atomic_store(&l.readers.woken, 0);
 		l.readers.by_blocking = i & 1;
 		CHECK_EQ(gort_run(live, &l, NULL), 6);
+		hogs_ended = atomic_load(&l.hogs.ended) == atomic_load(&l.hogs.began);
 		same_action(SIGURG, &urgent);
 		same_action(SIGSEGV, &fault);
 		same_action(SIGBUS, &bus);
 		CHECK_EQ(write(l.readers.fd[1], "xx", 2), 2);
 		EVENTUALLY(atomic_load(&l.readers.woken) == 2);
+		if (!hogs_ended) /* it took more than the second that it has */
+			hogs_have_ended(&l.hogs);
 		if (i == LIVES / 4) {
 			EVENTUALLY(threads() == 0);
 			maps = mappings();
 		}
 	}
 	EVENTUALLY(threads() == 0);
-	CHECK(mappings() <= maps + 64);
+	CHECK(mappings() <=
+	      maps + 100); /* libc keeps the stacks of as many threads as one life has had */
 	CHECK_EQ(gort_chan_try_send(l.never, NULL), -EAGAIN);
 	CHECK_EQ(gort_chan_len(l.readers.c), 0);
 	close(l.readers.fd[0]);
