@@ -77,11 +77,13 @@ def test_client_finds_what_is_wrong():
 
 
 def test_half_close_and_silence():
-    server = Server("echo", "--idle", 1, "tcp", "127.0.0.1:0")
+    server = Server("echo", "tcp", "127.0.0.1:0")
     s = server.connect()
     s.sendall(b"x" * 100000)
     s.shutdown(socket.SHUT_WR)
     equal(len(read_all(s)), 100000, "what comes back after a half close")
+    server.stop()
+    server = Server("echo", "--idle", 1, "tcp", "127.0.0.1:0")
     silent = server.connect()
     equal(read_all(silent), b"", "who says nothing")
     greedy = server.connect()  # sends, and never takes the echo: cut off

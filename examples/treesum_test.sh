@@ -274,14 +274,16 @@ test_many()
 	says "treesum: standard output: Broken pipe"
 }
 
-# Until the process has read nothing for a while: it waits for whoever takes its output.
+# Until the process has filled a pipe, or about, and has read nothing for a while: it waits for whoever takes
+# its output.
 wait_until_stuck()
 {
-	local before=-1 now=0 still=0 i
+	local before=-1 now=0 written still=0 i
 	for ((i = 0; i < 600 && still < 3; i++)); do
 		sleep 0.1
-		now=$(awk '$1 == "rchar:" { print $2 }' "/proc/$1/io") || return 1
-		if [ "$now" -gt 0 ] && [ "$now" = "$before" ]; then
+		read -r now written < <(awk '$1 == "rchar:" { r = $2 } $1 == "wchar:" { print r, $2 }' "/proc/$1/io") ||
+			return 1
+		if [ "$written" -ge 32768 ] && [ "$now" = "$before" ]; then
 			still=$((still + 1))
 		else
 			still=0
