@@ -606,6 +606,58 @@ TEST_PLAIN(a_deadlock_after_it)
 	CHECK_EQ(gort_run(wait_for_nobody, NULL, &returns), -EDEADLK);
 }
 
+/* That of the thread which serves the disk. */
+static int disk_priority(void)
+{
+	DIR *d = opendir("/proc/self/task");
+	char path[64], name[32];
+	struct dirent *e;
+	int result = -1;
+
+	CHECK(d != NULL);
+	while ((e = readdir(d)) != NULL) {
+		FILE *f;
+
+		snprintf(path, sizeof path, "/proc/self/task/%.20s/comm", e->d_name);
+		f = fopen(path, "r");
+		if (!f)
+			continue;
+		if (fgets(name, sizeof name, f) && strcmp(name, "gort-uring\n") == 0)
+			result = getpriority(PRIO_PROCESS, (id_t)atoi(e->d_name));
+		fclose(f);
+	}
+	closedir(d);
+	return result;
+}
+
+static void read_here(gort_file *f)
+{
+	read_blocks(&(struct reader){ .file = f, .seed = 7 });
+}
+
+static int read_on_a_thread_that_yields_to_all(void *file)
+{
+	int before = getpriority(PRIO_PROCESS, 0);
+
+	gort_lock_thread(); /* and ends with it */
+	CHECK_EQ(setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19), 0);
+	read_until_it_serves(file, read_here);
+	CHECK_EQ(disk_priority(), before);
+	return 0;
+}
+
+/* What a goroutine does to the thread that it has locked is not the disk's. */
+// not: qemu
+TEST(its_thread_is_no_copy_of_a_locked_one)
+{
+	gort_file *f = cold_file();
+
+	if (!has_uring())
+		SKIP("no io_uring");
+	CHECK_EQ(gort_join(gort_spawn(read_on_a_thread_that_yields_to_all, f, NULL), NULL), 0);
+	CHECK_EQ(gort_close(f), 0);
+}
+
 static int count_threads(void)
 {
 	DIR *d = opendir("/proc/self/task");

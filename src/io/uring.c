@@ -16,17 +16,18 @@
  *     the kernel has done with their buffers, and the thread has gone. Their goroutines run no more, and
  *     are dropped like those at netpoll: what they hold of a file goes back (gort__file_forsake).
  *
- * The thread is made at the first call, by its caller, who does not wait for it: that call, and all
- * others till it is there, are made the other way, as user code that blocks. So they are where the
+ * The first call asks the creator (sched/m.c) for the thread, and does not wait for it: that call, and
+ * all others till it is there, are made the other way, as user code that blocks. So they are where the
  * kernel has no io_uring or forbids it (GONE: asked once in the life of a runtime), and as long as there is
  * no thread or descriptor to be had:
  *
- *     NONE --gort__uring_does--> STARTING --uring_main--> LIVES --+--gort__uring_end--> NONE
- *      ^                            | |                           |
- *      +--start, give_up: not now---+ +------------give_up--> GONE+
+ *     NONE --gort__uring_does--> ASKED --gort__uring_start--> STARTING --uring_main--> LIVES
+ *      ^                                                        | |
+ *      +--gort__uring_start, give_up: not now-------------------+ +--give_up--> GONE
  *
- * STARTING is set inside gort, so none begins once the end is there; there is no call into gort
- * between that and the thread's making, so the end may wait for that.
+ * gort__uring_end leads back to NONE. It comes when the creator has ended, so what is only ASKED then
+ * remains so. The caller does not make the thread itself: it may have changed its own (gort_lock_thread:
+ * processors, priority, a sandbox, namespaces), and all that would be the disk's from then on.
  *
  * Why a thread, where any M could submit: the kernel ends a call on the thread that has submitted it,
  * which it interrupts for that. A goroutine that sleeps in epoll_wait(2) there, in some library,
@@ -41,7 +42,7 @@
 
 #define sched gort__sched
 
-enum { NONE, STARTING, LIVES, GONE };
+enum { NONE, ASKED, STARTING, LIVES, GONE };
 
 static struct {
 	struct lock lock;
@@ -127,7 +128,7 @@ static void uring_main(void *arg)
 	int err;
 
 	(void)arg;
-	uring.thread = os_thread_self(); /* who has started it may yet be about to learn that */
+	uring.thread = os_thread_self(); /* the creator may yet be about to learn that */
 	os_thread_name("gort-uring");
 	err = os_uring_open(&uring.ring);
 	if (err < 0) {
@@ -143,11 +144,14 @@ static void uring_main(void *arg)
 	os_uring_close(&uring.ring);
 }
 
-/* By who has set STARTING. */
-static noinline void start(void)
+/* By the creator, whenever it is woken. */
+void gort__uring_start(void)
 {
+	uint32_t asked = ASKED;
 	os_thread thread;
 
+	if (!cas_acq_rel(&uring.state, &asked, STARTING))
+		return;
 	uring.stops = false;
 	if (os_thread_start(&thread, uring_main, NULL, 0) < 0)
 		store_release(&uring.state, NONE);
@@ -195,8 +199,9 @@ bool gort__uring_does(struct uring_op *op, struct gort_file *f, int64_t waits, e
 {
 	struct m *m = gort__file_step_in();
 	uint32_t state = m ? load_acquire(&uring.state) : GONE;
-	bool starts = state == NONE && sched.uring && cas_acq_rel(&uring.state, &state, STARTING);
 
+	if (state == NONE && sched.uring && cas_acq_rel(&uring.state, &state, ASKED))
+		gort__creator_call();
 	if (state == LIVES) {
 		op->next = NULL;
 		op->ended = false;
@@ -206,8 +211,6 @@ bool gort__uring_does(struct uring_op *op, struct gort_file *f, int64_t waits, e
 		m = m_self();
 	}
 	gort__file_step_out(m);
-	if (starts)
-		start();
 	return state == LIVES && is_done(op);
 }
 
@@ -215,6 +218,10 @@ bool gort__uring_does(struct uring_op *op, struct gort_file *f, int64_t waits, e
 
 void gort__uring_end(void)
 {
+	uint32_t asked = ASKED;
+
+	if (cas_acq_rel(&uring.state, &asked, NONE))
+		return;
 	while (load_acquire(&uring.state) == STARTING)
 		os_yield_thread();
 	if (load_relaxed(&uring.state) == NONE)

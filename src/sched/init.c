@@ -9,8 +9,7 @@
  *     in gort when it leaves; one in user code loses its P (handoff.c), and ends at its next call
  *     into gort, where it finds none and touches nothing but itself. Threads that were stopped by
  *     preemption go on, without a P: they may hold locks that others need, to end.
- *  2. Creator and sysmon are joined: no thread is made from here on, but for the one that serves disks,
- *     whose maker is waited for at 4.
+ *  2. Creator and sysmon are joined: no thread is made from here on.
  *     Reports (dump.c) are waited for, and none begins.
  *  3. Ms that have ended are joined; those in gort are waited for. Those in user code that sleep in
  *     the kernel are left behind, the others after STRAGGLER_TIME: with their stacks.

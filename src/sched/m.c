@@ -9,12 +9,15 @@
  * If it cannot be made (-EAGAIN), the Ms that there are do the work, and the creator tries again
  * after a while, if it is asked.
  *
+ * The thread that serves disks is the creator's, too (io/uring.c): as it is the program's when the runtime
+ * starts, so are all, whatever goroutines do to those that they have locked.
+ *
  * The M of gort_run's caller is that thread itself; it has no thread of its own.
  *
  * Structs are used again, once sysmon has looked twice, but not freed before the runtime's end: sysmon
  * looks at a P's M without a lock. Lists are under sched.lock. m->next_p is handed over with m->wake.
  */
-#include "sched/sched.h"
+#include "sched/netpoll.h"
 
 #include <errno.h>
 
@@ -246,6 +249,12 @@ void gort__creator_ask(void)
 	note_wake(&creator.work);
 }
 
+/* What it is to find was stored before. */
+void gort__creator_call(void)
+{
+	note_wake(&creator.work);
+}
+
 bool gort__spare_to_be_had(void)
 {
 	bool can;
@@ -297,6 +306,7 @@ static void creator_main(void *arg)
 	while (!load_acquire(&creator.stop)) {
 		note_sleep(&creator.work, OS_FOREVER);
 		note_clear(&creator.work);
+		gort__uring_start();
 		for (n = wanted(0); n && !load_acquire(&creator.stop); n = wanted(1)) {
 			if (gort__m_thread(NULL, true) == 0) {
 				backoff = BACKOFF;

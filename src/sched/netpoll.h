@@ -89,7 +89,9 @@ int gort__poll_arm(struct pollee *p, uint32_t events);
 
 /* The waits of w's goroutine, which never runs again, were for a file. io/file.c */
 void gort__file_forsake(struct waiter *w);
-/* No M is left: wait for calls that are under way. io/uring.c */
+/* io/uring.c. start: by the creator, whether or not it was asked to. end: no M is left, nor the creator:
+ * wait for calls that are under way. */
+void gort__uring_start(void);
 void gort__uring_end(void);
 
 #endif

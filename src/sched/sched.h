@@ -612,6 +612,7 @@ void gort__m_idle_remove(struct m *m);
 void gort__m_give(struct m *m, struct p *p, bool spinning);
 void gort__creator_ask(void);     /* one more, which takes an idle P, if there is one, and looks */
 bool gort__spare_to_be_had(void); /* an M for a P, now or soon */
+void gort__creator_call(void);    /* without the lock: it looks whether disks want a thread */
 int gort__creator_start(void);
 void gort__creator_stop(void);
 int gort__m_thread(struct p *p, bool called); /* may lock in libc. -ENOMEM, -EAGAIN */
