@@ -195,8 +195,8 @@ TEST_PLAIN(the_setting)
 	CHECK_EQ(gort_run(returns_7, NULL, NULL), 7);
 }
 
-/* By a sandbox: of this thread, and those that it makes. */
-static void forbid(uint32_t call)
+/* By a sandbox: of this thread, and those that it makes; or of all. */
+static void forbid_with(uint32_t call, unsigned flags)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -207,8 +207,13 @@ static void forbid(uint32_t call)
 	const struct sock_fprog filter = { sizeof code / sizeof code[0], code };
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) < 0)
+	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter) != 0)
 		SKIP("no seccomp");
+}
+
+static void forbid(uint32_t call)
+{
+	forbid_with(call, 0);
 }
 
 static int read_twice(void *arg)
@@ -240,6 +245,20 @@ TEST_PLAIN(where_the_cache_cannot_be_asked)
 {
 	forbid(SYS_preadv2);
 	CHECK_EQ(gort_run(read_twice, NULL, NULL), 7);
+}
+
+// variants: maxprocs
+TEST(a_ring_that_cannot_be_used_any_more)
+{
+	gort_file *f = cold_file();
+
+	read_until_it_serves(f, read_by_many);
+	EVENTUALLY(load_relaxed(&gort__sched.disk) == 0);
+	forbid_with(SYS_io_uring_enter, SECCOMP_FILTER_FLAG_TSYNC);
+	make_cold(gort_file_fd(f));
+	read_by_many(f);
+	EVENTUALLY(load_relaxed(&gort__sched.disk) == 0);
+	CHECK_EQ(gort_close(f), 0);
 }
 
 TEST(once_descriptors_are_to_be_had_again)

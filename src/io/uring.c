@@ -25,9 +25,12 @@
  *      ^                                                        | |
  *      +--gort__uring_start, give_up: not now-------------------+ +--give_up--> GONE
  *
- * gort__uring_end leads back to NONE. It comes when the creator has ended, so what is only ASKED then
- * remains so. The caller does not make the thread itself: it may have changed its own (gort_lock_thread:
- * processors, priority, a sandbox, namespaces), and all that would be the disk's from then on.
+ * LIVES becomes GONE where a sandbox comes later (break_off): calls that the kernel has not got yet are
+ * made the other way; those that it has can only be waited for. gort__uring_end leads back to NONE. It
+ * comes when the creator has ended, so what is only ASKED then remains so.
+ *
+ * The caller does not make the thread itself: it may have changed its own (gort_lock_thread: processors,
+ * priority, a sandbox, namespaces), and all that would be the disk's from then on.
  *
  * Why a thread, where any M could submit: the kernel ends a call on the thread that has submitted it,
  * which it interrupts for that. A goroutine that sleeps in epoll_wait(2) there, in some library,
@@ -48,6 +51,7 @@ static struct {
 	struct lock lock;
 	uint32_t state;         /* atomic: as drawn */
 	bool stops;             /* lock */
+	bool broken;            /* lock: none is taken any more */
 	bool sleeps;            /* lock */
 	struct uring_op *first; /* lock: added, not yet put */
 	struct uring_op **last; /* lock */
@@ -115,6 +119,46 @@ static bool is_over(void)
 	return over;
 }
 
+/* Under the lock: none of these has begun. How many. */
+static uint32_t give_back_all(struct glist *woken)
+{
+	struct os_uring_call *call;
+	struct uring_op *op;
+	uint32_t n = 0;
+
+	for (; (call = os_uring_take_back(&uring.ring)) != NULL; n++) {
+		call->result = -EAGAIN;
+		end_op((struct uring_op *)call, woken);
+		uring.under_way--;
+	}
+	for (; (op = uring.first) != NULL; n++) {
+		uring.first = op->next;
+		op->call.result = -EAGAIN;
+		end_op(op, woken);
+	}
+	uring.last = &uring.first;
+	return n;
+}
+
+/* The kernel does not let us in any more. The ring stays till the end: somebody may be about to ring. */
+static void break_off(void)
+{
+	struct note pause = { 0 }; /* nobody ends it */
+	struct glist woken = { 0 };
+	uint32_t n;
+
+	store_release(&uring.state, GONE);
+	lock_acquire(&uring.lock);
+	uring.broken = true;
+	n = give_back_all(&woken);
+	lock_release(&uring.lock);
+	gort__ready_list(NULL, &woken);
+	sub_release(&sched.disk, n); /* 3 */
+	for (take_all(); uring.under_way; take_all())
+		note_sleep(&pause, os_now() + GORT_MS);
+	store_relaxed(&sched.disk_threads, 0);
+}
+
 /* passes: later calls try again, with another thread. */
 static void give_up(bool passes)
 {
@@ -138,7 +182,10 @@ static void uring_main(void *arg)
 	store_relaxed(&sched.disk_threads, 1);
 	store_release(&uring.state, LIVES);
 	while (!is_over()) {
-		os_uring_wait(&uring.ring, put_all());
+		if (!os_uring_wait(&uring.ring, put_all())) {
+			break_off();
+			return;
+		}
 		take_all();
 	}
 	os_uring_close(&uring.ring);
@@ -152,7 +199,7 @@ void gort__uring_start(void)
 
 	if (!cas_acq_rel(&uring.state, &asked, STARTING))
 		return;
-	uring.stops = false;
+	uring.stops = uring.broken = false;
 	if (os_thread_start(&thread, uring_main, NULL, 0) < 0)
 		store_release(&uring.state, NONE);
 }
@@ -163,8 +210,13 @@ static void add_and_wait(struct uring_op *op, enum g_why why)
 {
 	bool sleeps;
 
-	(void)add_seq(&sched.disk, 1);
 	lock_acquire(&uring.lock);
+	if (unlikely(uring.broken)) {
+		lock_release(&uring.lock);
+		op->call.result = -EAGAIN;
+		return;
+	}
+	(void)add_seq(&sched.disk, 1);
 	*uring.last = op;
 	uring.last = &op->next;
 	sleeps = uring.sleeps;
@@ -232,6 +284,9 @@ void gort__uring_end(void)
 	if (load_relaxed(&uring.state) == LIVES)
 		os_uring_ring(&uring.ring);
 	os_thread_join(&uring.thread);
+	if (uring.broken)
+		os_uring_close(&uring.ring);
+	uring.broken = false;
 	store_relaxed(&sched.disk_threads, 0);
 	store_release(&uring.state, NONE);
 }

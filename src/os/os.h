@@ -270,8 +270,11 @@ int os_uring_open(struct os_uring *r); /* -ENOSYS, -EPERM: not here; -EMFILE, -E
 void os_uring_close(struct os_uring *r);
 /* c stays where it is till it has ended. False: no room before the next wait. */
 bool os_uring_put(struct os_uring *r, const struct os_uring_call *c);
-/* Hands over what was put. sleeps: until something has ended, or it rang, or for no reason. */
-void os_uring_wait(struct os_uring *r, bool sleeps);
+/* Hands over what was put. sleeps: until something has ended, or it rang, or for no reason. False: the
+ * system does not do that any more. Then one that was put, and is not handed over, may be taken back; NULL:
+ * there is none. */
+bool os_uring_wait(struct os_uring *r, bool sleeps);
+struct os_uring_call *os_uring_take_back(struct os_uring *r);
 struct os_uring_call *os_uring_take(struct os_uring *r); /* one that has ended, or NULL */
 void os_uring_ring(const struct os_uring *r);            /* end a sleep, or the next one */
 

@@ -206,10 +206,34 @@ bool os_uring_put(struct os_uring *r, const struct os_uring_call *c)
 	return true;
 }
 
-void os_uring_wait(struct os_uring *r, bool sleeps)
+bool os_uring_wait(struct os_uring *r, bool sleeps)
 {
-	if (hand_over(r, sleeps) < 0)
+	switch (hand_over(r, sleeps)) {
+	case 0:
+		return true;
+	case -EAGAIN:
+	case -EBUSY:
+	case -ENOMEM:
 		os_yield_thread(); /* short of memory: what has ended makes room */
+		return true;
+	default:
+		return false;
+	}
+}
+
+struct os_uring_call *os_uring_take_back(struct os_uring *r)
+{
+	uint64_t data;
+
+	while (waiting_submissions(r)) {
+		uint32_t tail = *r->sq_tail - 1;
+
+		data = r->submissions[tail & (r->sq_entries - 1)].data;
+		store_release(r->sq_tail, tail);
+		if (data != BELL)
+			return (struct os_uring_call *)(uintptr_t)data;
+	}
+	return NULL;
 }
 
 struct os_uring_call *os_uring_take(struct os_uring *r)
