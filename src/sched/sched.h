@@ -675,7 +675,9 @@ static inline void sysmon_kick_if_lazy(void)
 
 /* A P has begun to run, for what it does itself. While others idle nobody waits for this one, and who
  * queues something kicks. But nobody may wait for events any more. */
-#define NET_LOOK (1 * GORT_MS) /* how long events may wait for a goroutine that computes */
+/* How long sysmon leaves events to Ms that all compute. It learns at its own looks when they have
+ * looked, and looks itself at one: so events may wait for this and two of its pauses (BUSY_LOOK). */
+#define NET_LOOK (1 * GORT_MS)
 static inline void sysmon_kick_if_busy(int64_t now)
 {
 	uint32_t lazy = load_relaxed(&gort__sched.lazy);
