@@ -3,19 +3,13 @@
  * others; limits, cancellation, grace, nesting; and a scenario into which each kind of failure is
  * put at each step.
  */
-#include "harness.h"
+#include "crowd.h"
 
 #include "base/alloc.h"
-#include "sched/sched.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 static gort_chan *never, *gate;
 static atomic_int alive, most_alive, ended;
@@ -534,8 +528,7 @@ TEST(cancel_has_the_cause)
 struct closer {
 	gort_ctx *ctx;
 	gort_scope *scope;
-	struct g *g;    /* NULL: a guest */
-	int32_t thread; /* of a guest */
+	struct waits *waits;
 	int64_t deadline;
 	int (*member)(void *arg);
 	int result; /* of the member */
@@ -551,8 +544,7 @@ static void close_it(void *arg)
 	go(s, c->member, c->result);
 	EVENTUALLY(atomic_load(&alive) == 1);
 	c->scope = s;
-	c->g = m_self() ? m_self()->g : NULL;
-	c->thread = os_thread_id();
+	c->waits = own_waits();
 	atomic_fetch_add(&waiting, 1);
 	if (c->deadline)
 		gort_set_deadline(gort_in(c->deadline));
@@ -562,30 +554,6 @@ static void close_it(void *arg)
 	if (before)
 		gort_ctx_leave(before);
 	gort_waitgroup_done(&users);
-}
-
-/* As a guest waits in gort, and nowhere else here. True also where the kernel does not say. */
-static bool sleeps_at_a_futex(int32_t thread)
-{
-	char path[64], text[8] = "";
-	int fd;
-	ssize_t n;
-
-	snprintf(path, sizeof path, "/proc/self/task/%d/syscall", thread);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return true;
-	n = read(fd, text, sizeof text - 1);
-	close(fd);
-	return n <= 0 || atoi(text) == SYS_futex;
-}
-
-/* Once it has said that it is about to. */
-static bool waits_in_close(const struct closer *c)
-{
-	if (!c->g)
-		return sleeps_at_a_futex(c->thread);
-	return load_relaxed(&c->g->state) == G_WAITING && load_relaxed(&c->g->why) == WHY_SCOPE;
 }
 
 static void close_and_cancel(struct closer *c, bool on_guest)
@@ -601,7 +569,7 @@ static void close_and_cancel(struct closer *c, bool on_guest)
 		CHECK_EQ(gort_go(close_it, c), 0);
 	EVENTUALLY(atomic_load(&waiting) == 1);
 	if (!c->deadline) {
-		EVENTUALLY(waits_in_close(c));
+		EVENTUALLY(sleeps_now(c->waits)); /* in close */
 		gort_ctx_cancel(c->ctx, -EIO);
 	} else if (c->member == goes_on) { /* so the scope is there still */
 		EVENTUALLY(gort_ctx_err(gort_scope_ctx(c->scope)) != 0);
