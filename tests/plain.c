@@ -89,7 +89,8 @@ static gort_file *cold_file(void)
 
 static bool has_uring(void)
 {
-	return syscall(SYS_io_uring_setup, 0, NULL) < 0 && (errno == EINVAL || errno == EFAULT);
+	return !fiber_uring_stops_all && syscall(SYS_io_uring_setup, 0, NULL) < 0 &&
+		(errno == EINVAL || errno == EFAULT);
 }
 
 static bool uring_serves(void)

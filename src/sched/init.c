@@ -431,7 +431,7 @@ static int start_runtime(const struct config *c)
 	sched.slice = c->slice;
 	sched.deadlocks = false;
 	sched.trace = c->trace;
-	sched.uring = c->uring;
+	sched.uring = c->uring && !fiber_uring_stops_all;
 	store_relaxed(&sched.disk, 0);
 	sched.retakes = sched.polls = sched.gives = 0;
 	sched.deadlock_returns = c->deadlock_returns;
