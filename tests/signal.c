@@ -120,7 +120,8 @@ TEST(a_signal_to_the_process_wakes_a_goroutine_while_all_is_idle)
 	done_with(c);
 }
 
-// not: qemu
+// Valgrind keeps some of them.
+// not: qemu valgrind
 TEST(real_time_signals_arrive)
 {
 	gort_chan *c = gort_chan_make(sizeof(int), 1);
