@@ -13,6 +13,9 @@ enum { fiber_is_plain = false };
 /* Signals may be sent to an alternate stack that was taken away. */
 enum { fiber_altstack_lasts = false };
 
+/* While a thread sleeps in an io_uring no other runs. */
+#define fiber_uring_stops_all false
+
 struct fiber {
 	char *low; /* of its stack; NULL: a thread's own */
 	size_t size;
