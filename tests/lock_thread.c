@@ -234,15 +234,6 @@ static void lock_and_end(void *arg)
 	gort_lock_thread();
 }
 
-/* Threads that took the place of one which slept in the kernel: they stay. */
-static int more_threads(void)
-{
-	gort_stats s;
-
-	gort_read_stats(&s, sizeof s);
-	return (int)s.retakes;
-}
-
 // variants: maxprocs
 // not: tsan
 TEST(many_that_end_locked_leak_nothing)
@@ -255,13 +246,13 @@ TEST(many_that_end_locked_leak_nothing)
 			CHECK_EQ(gort_waitgroup_go(&ended, lock_and_end, NULL), 0);
 		CHECK_EQ(gort_waitgroup_wait(&ended), 0);
 		EVENTUALLY(count_threads() <=
-			   SCALE(50) + gort_maxprocs(0) + 20 + more_threads()); /* late */
+			   SCALE(50) + gort_maxprocs(0) + 20 + retakes()); /* late */
 		if (i == 5) {
 			threads = count_threads();
 			maps = mappings();
 		}
 	}
-	most = SCALE(50) + gort_maxprocs(0) + more_threads();
+	most = SCALE(50) + gort_maxprocs(0) + retakes();
 	EVENTUALLY(count_threads() <= threads + most);
 	/* Libc keeps the stacks, with their guards, of as many as there were at once; a leak is of 14 rounds. */
 	CHECK(mappings() <= maps + 2 * SCALE(50) + 2 * most + 64);

@@ -4,6 +4,7 @@
  * to the number of threads. What files do anyway: file.c.
  */
 #include "io.h"
+#include "process.h"
 #include "sched/sched.h"
 
 #include <dirent.h>
@@ -677,18 +678,6 @@ TEST(its_thread_is_no_copy_of_a_locked_one)
 		SKIP("no io_uring");
 	CHECK_EQ(gort_join(gort_spawn(read_on_a_thread_that_yields_to_all, f, NULL), NULL), 0);
 	CHECK_EQ(gort_close(f), 0);
-}
-
-static int count_threads(void)
-{
-	DIR *d = opendir("/proc/self/task");
-	int n = 0;
-
-	CHECK(d != NULL);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n - 2;
 }
 
 static int read_with_few_threads(void *arg)

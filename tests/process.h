@@ -63,4 +63,14 @@ static inline int count_threads(void)
 	return entries("/proc/self/task");
 }
 
+/* A thread that sleeps in the kernel after all, as where a page is to be had, leaves its P to another, which
+ * stays. */
+static inline int retakes(void)
+{
+	gort_stats s;
+
+	gort_read_stats(&s, sizeof s);
+	return (int)s.retakes;
+}
+
 #endif

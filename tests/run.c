@@ -705,7 +705,6 @@ TEST(maxprocs_up_and_down_under_load)
 	const int to[] = { 1, 8, 2, 1, 3, 8, 4, 1, 2 };
 	gort_waitgroup all = { 0 };
 	int now = gort_maxprocs(0), most, i = 0;
-	gort_stats s;
 
 	for (int k = 0; k < 32; k++)
 		CHECK_EQ(gort_waitgroup_go(&all, work_and_yield, NULL), 0);
@@ -717,17 +716,14 @@ TEST(maxprocs_up_and_down_under_load)
 	CHECK_EQ(atomic_load(&called), 32 * SCALE(2000));
 	CHECK_EQ(gort_maxprocs(8), now);
 	EVENTUALLY(threads() >= 2); /* creator and sysmon: each names itself when it runs first */
-	most = threads();
-	gort_read_stats(&s, sizeof s);
-	most -= (int)s.retakes;
+	most = threads() - retakes();
 	for (i = 0; i < 1000; i++) {
 		gort_maxprocs(to[i % 9]);
 		gort_yield();
 	}
 	now = threads();
-	gort_read_stats(&s, sizeof s);
 	/* One a P that had none yet, or whose thread slept in the kernel; not one a change. */
-	CHECK(now <= most + 8 + (int)s.retakes);
+	CHECK(now <= most + 8 + retakes());
 }
 
 TEST(maxprocs_is_limited)
