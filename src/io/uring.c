@@ -286,7 +286,6 @@ void gort__uring_end(void)
 	os_thread_join(&uring.thread);
 	if (uring.broken)
 		os_uring_close(&uring.ring);
-	uring.broken = false;
 	store_relaxed(&sched.disk_threads, 0);
 	store_release(&uring.state, NONE);
 }

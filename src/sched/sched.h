@@ -673,11 +673,12 @@ static inline void sysmon_kick_if_lazy(void)
 		gort__sysmon_kick();
 }
 
-/* A P has begun to run, for what it does itself. While others idle nobody waits for this one, and who
- * queues something kicks. But nobody may wait for events any more. */
 /* How long sysmon leaves events to Ms that all compute. It learns at its own looks when they have
  * looked, and looks itself at one: so events may wait for this and two of its pauses (BUSY_LOOK). */
 #define NET_LOOK (1 * GORT_MS)
+
+/* A P has begun to run, for what it does itself. While others idle nobody waits for this one, and who
+ * queues something kicks. But nobody may wait for events any more. */
 static inline void sysmon_kick_if_busy(int64_t now)
 {
 	uint32_t lazy = load_relaxed(&gort__sched.lazy);
