@@ -14,10 +14,13 @@
  * goes idle (gort__bound_go_on). One whose M does not wait yet is left where it is: its M is on its
  * way to give up a P, and looks then.
  *
- * Turns. fresh takes turns with the global queue and the P's own. tired comes last, but once in a
- * slice (serve_tired), and then not twice running: who was woken need not wait behind those that have
- * had their slice. In each queue the order is that of coming, so no goroutine waits more than a bounded
- * number of slices.
+ * Turns. At each P one of these two takes turns with all others: when one has run there, some of the
+ * global queue or of the P's own come first (others_turn, until the P has looked into the global queue:
+ * proc.c), if there are any. tired comes after fresh, and after the others, but once in a slice
+ * (serve_tired), and then not twice running: who was woken need not wait behind those that have had their
+ * slice. In each queue the order is that of coming, so no goroutine waits more than a bounded number of
+ * slices. (One count of turns for all Ps would not do: two Ps that ask alternately have each the same
+ * answer for ever.)
  *
  * Both queues are under sched.lock, as m->waits and m->next_p are.
  */
@@ -100,35 +103,27 @@ bool gort__bound_free(void)
 	return sched.tired.head && !sched.tired.head->thread;
 }
 
-/* In turn with the others; but one that has yielded goes behind them, once. */
-static bool fresh_is_next(struct p *p, bool others)
-{
-	if (!others)
-		return true;
-	p->skipped = p->yielded && !p->skipped;
-	return !p->skipped && sched.turn++ & 1;
-}
-
-/* A P that was given away because it was the others' turn (others_turn) comes to one of these
- * first. */
+/* For p. locals: it has some of its own. */
 struct g *gort__bound_take(struct p *p, bool locals)
 {
 	bool others = sched.global.count || locals, again = p->served_tired;
+	struct blist *from = NULL;
 
-	p->served_tired = false;
 	if (p->others_turn && others)
 		return NULL;
+	p->served_tired = false;
 	if (first_may_run(&sched.tired) && load_relaxed(&p->serve_tired) &&
 	    !(again && (others || sched.fresh.head))) {
 		store_relaxed(&p->serve_tired, 0);
 		p->served_tired = true;
-		return pop(&sched.tired);
+		from = &sched.tired;
+	} else if (first_may_run(&sched.fresh)) {
+		from = &sched.fresh;
+	} else if (first_may_run(&sched.tired) && !others) {
+		from = &sched.tired;
 	}
-	if (first_may_run(&sched.fresh) && fresh_is_next(p, others))
-		return pop(&sched.fresh);
-	if (first_may_run(&sched.tired) && !others)
-		return pop(&sched.tired);
-	return NULL;
+	p->others_turn = from != NULL;
+	return from ? pop(from) : NULL;
 }
 
 struct g *gort__bound_any(void)
@@ -144,6 +139,7 @@ struct m *gort__bound_give(struct g *g, struct p *p)
 
 	must_checked(!m->waits);
 	m->next_p = p;
+	p->others_turn = true;
 	store_relaxed(&p->picks, p->picks + 1);
 	sched.gives++;
 	store_release(&p->m, m);

@@ -159,10 +159,8 @@ struct m *gort__p_place(struct p *p)
 	if (g && !g->thread) { /* any M may run it */
 		gort__blist_push_front(&sched.tired, g);
 		store_relaxed(&p->serve_tired, 1);
-		p->served_tired = false;
+		p->served_tired = p->others_turn = false;
 		g = NULL;
-	} else if (!g) {
-		p->others_turn = others;
 	}
 	if (g) {
 		m = gort__bound_give(g, p);

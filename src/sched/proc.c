@@ -11,10 +11,12 @@
  * Every TICKS picks, when attention is called for, or when all three are empty, it goes to the
  * scheduler on g0, which looks further: global queue, timers, other Ps, sleep.
  *
- * Fairness without preemption: one pick in TICKS prefers the global queue, then the ring over
- * runnext, so a pair that wakes each other cannot keep the rest away. The deque's oldest runs once
- * per 10 ms when sysmon finds that it has waited so long (serve_oldest): the k-th oldest waits
- * k x 10 ms, and 20 ms more, at most while goroutines give way at all.
+ * Fairness without preemption: once in TICKS picks, or when sysmon calls (attention), comes a round: of
+ * the deque the oldest, if sysmon found that it has waited 10 ms (serve_oldest), then one of the
+ * global queue, then one of the ring, each a pick, before runnext has its way again. So a pair that
+ * wakes each other cannot keep the rest away, nor can one of the three the others, however much it has and
+ * however often sysmon calls. The k-th oldest of a deque waits k x 10 ms, and 20 ms more, at most
+ * while goroutines give way at all.
  *
  * Keep talkers together. A wake into an empty runnext calls nobody. A second runnable goroutine
  * calls an idle P, unless the last ones called in vain (quiet). A thief does not take what moves:
@@ -382,6 +384,7 @@ static struct g *global_take(struct p *p, uint32_t most)
 		lock_release(&sched.lock);
 		return g;
 	}
+	p->others_turn = false;
 	n = sched.global.count / load_relaxed(&sched.procs) + 1;
 	n = n < most ? n : most;
 	n = n < room ? n : room;
@@ -446,6 +449,45 @@ static bool timers_wait(void)
 	return gort__timers_next() != OS_FOREVER;
 }
 
+/* The ring's first; but one that has yielded, and is alone there, goes behind those that were spawned, as
+ * in pick_for_yield. */
+static struct g *take_from_ring(struct p *p)
+{
+	struct g *g = NULL;
+
+	if (p->yielded && ring_len(&p->ring) <= 1)
+		g = deque_pop(&p->deque);
+	return g ? g : ring_pop(&p->ring);
+}
+
+static struct g *take_in_round(struct p *p, enum round turn)
+{
+	if (turn == ROUND_GLOBAL)
+		return global_take(p, 1);
+	if (turn == ROUND_RING)
+		return take_from_ring(p);
+	if (!load_relaxed(&p->serve_oldest))
+		return NULL;
+	store_relaxed(&p->serve_oldest, 0);
+	return deque_pop_oldest(&p->deque);
+}
+
+/* The next of a round. If there is more for it, the next pick goes on with it. */
+static struct g *round_take(struct p *p)
+{
+	struct g *g = NULL;
+
+	while (!g && p->round < ROUND_ENDS)
+		g = take_in_round(p, p->round++);
+	if (g &&
+	    ((p->round <= ROUND_GLOBAL && load_relaxed(&sched.global_count)) ||
+	     (p->round <= ROUND_RING && ring_len(&p->ring))))
+		p->ticks = 1;
+	else
+		p->round = ROUND_OLDEST;
+	return g;
+}
+
 /* What this P has itself. look_around: once in TICKS picks, or sysmon said so. */
 static struct g *find_local(struct m *m, bool look_around)
 {
@@ -454,16 +496,7 @@ static struct g *find_local(struct m *m, bool look_around)
 
 	if (look_around) {
 		run_own_timers(m);
-		if (load_relaxed(&p->serve_oldest)) {
-			store_relaxed(&p->serve_oldest, 0);
-			if ((g = deque_pop_oldest(&p->deque)) != NULL)
-				return g;
-		}
-		if ((g = global_take(p, 1)) != NULL)
-			return g;
-		if (p->yielded && (g = deque_pop(&p->deque)) != NULL) /* as pick_for_yield */
-			return g;
-		if ((g = ring_pop(&p->ring)) != NULL)
+		if ((g = round_take(p)) != NULL)
 			return g;
 	}
 	if ((g = runnext_take(p)) != NULL || (g = ring_pop(&p->ring)) != NULL ||
@@ -720,7 +753,7 @@ static noinline struct g *choose(struct m *m)
 		while ((g = find_runnable(m)) != NULL && g->thread)
 			gort__bound_go_on(m, g);
 	if (g) {
-		m->p->yielded = m->p->others_turn = false;
+		m->p->yielded = false;
 		become(m, g);
 	}
 	return g;

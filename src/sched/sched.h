@@ -317,10 +317,14 @@ struct m {
 
 #include "sched/timers.h"
 
+/* Who is next when a P looks around: proc.c. */
+enum round { ROUND_OLDEST, ROUND_GLOBAL, ROUND_RING, ROUND_ENDS };
+
 struct p {
 	/* owner, but for runnext and attention */
 	struct g *runnext;   /* atomic: the G woken last; owner puts, owner or thief takes */
 	uint32_t ticks;      /* picks left until it looks around */
+	enum round round;    /* who is next then */
 	bool yielded;        /* its last one went to g0 by gort_yield */
 	uint32_t attention;  /* atomic: sysmon or a stop want the owner on g0 */
 	uint32_t free_count; /* of free_gs */
@@ -333,7 +337,7 @@ struct p {
 	uint32_t serve_oldest;     /* atomic: sysmon saw the deque's oldest wait for a slice */
 	uint32_t serve_tired;      /* atomic: it is the turn of one that was preempted */
 	bool served_tired;         /* owner: that was the last turn */
-	bool others_turn, skipped; /* owner: see gort__bound_take */
+	bool others_turn;          /* owner: see gort__bound_take */
 	struct g *free_gs[P_FREE]; /* warm goroutines of the default size, the warmest last */
 	aligned_line struct mem_cache cache;
 	aligned_line struct ring ring; /* woken goroutines, FIFO */
@@ -382,7 +386,6 @@ struct sched {
 	struct glist global;
 	struct blist fresh; /* bound ones that were woken, or came back from a blocking call */
 	struct blist tired; /* those that were preempted */
-	uint32_t turn;      /* global's or fresh's */
 	uint32_t
 		stopped; /* atomic: threads that wait in a signal handler, or on the way out of gort */
 	uint32_t threads;     /* Ms with a thread */
