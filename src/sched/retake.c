@@ -8,7 +8,9 @@
  *             still looks STILL_LONG apart tell.
  *   computes  it has burnt a slice of its clock while somebody waits, or EARLY while one waits who has
  *             had no slice yet: it gets a signal (preempt.c), and again at each look until it has
- *             given way.
+ *             given way. Not while it sleeps: it may sleep in a loop, and be interrupted. But one that
+ *             is always found asleep, and yet burns most of the time, cannot run while one looks:
+ *             Valgrind runs one thread at a time.
  *
  * The thread's clock is not asked before a P was found unmoved, and nothing at all while goroutines
  * switch.
@@ -30,6 +32,7 @@
 #define STILL_LONG (10 * GORT_MS)
 #define STILL_SOON (2 * GORT_MS)
 #define TRIES_SOON 20   /* signals in quick succession */
+#define TRIES_ASLEEP 20 /* found asleep, though it computes */
 #define TRIES_REPAIR 60 /* unanswered: somebody blocks the signal, or has taken it over */
 #define AWAY_LOOK (2 * GORT_MS)
 #define AWAY_BATCH 8u
@@ -78,7 +81,7 @@ static void computes(struct p *p, struct m *m, bool mostly, struct looked *l)
 	}
 	l->soon |= p->seen.tries++ < TRIES_SOON;
 	asleep = os_thread_asleep(load_relaxed(&m->tid));
-	if (asleep == 1 || (asleep < 0 && !mostly))
+	if (asleep != 0 && !(mostly && (asleep < 0 || p->seen.tries > TRIES_ASLEEP)))
 		return; /* it would be interrupted there */
 	ask(m, p->seen.picks, how, p->seen.burnt);
 	if (p->seen.tries > TRIES_REPAIR)
