@@ -358,7 +358,7 @@ struct p {
 		int64_t burnt; /* ... and what that has gone on by since */
 		int64_t asked; /* when the clock was read */
 		bool slow;     /* it had gone on by little: soon there was another look */
-		int64_t still_since, tired_since;
+		int64_t still_since, tired_since, global_since;
 		uint32_t tries;
 	} seen;
 	uint32_t aged; /* atomic: sysmon found its work old: thieves need not wait */

@@ -5,7 +5,8 @@
  *  - Work that has aged at a running P while another P idles: it marks the P (aged) and sends an M.
  *    Aged is what was there at two looks with nothing moved between. A P whose runnext has aged
  *    twice running becomes eager: its wakes call a P at once, until a direct switch succeeds.
- *  - The deque's oldest: when it has waited a SLICE, the P is told to run it next.
+ *  - The deque's oldest: when it has waited a SLICE, the P is told to run it next. The ring's first, and
+ *    those that no P has: once in a SLICE the P is told to look at them.
  *  - Timers that come due at a P that runs one goroutine for long; it runs them itself where no
  *    thread can be had.
  *  - Threads that hold a P and sleep in the kernel, or compute for long: retake.c.
@@ -158,6 +159,17 @@ static void look_at_tired(struct p *p, int64_t now)
 	}
 }
 
+/* The same of those that no P has. */
+static void look_at_global(struct p *p, int64_t now)
+{
+	if (load_relaxed(&sched.global_count) <= load_relaxed(&sched.tired.count)) {
+		p->seen.global_since = now;
+	} else if (now - p->seen.global_since >= SLICE) {
+		p->seen.global_since = now;
+		store_relaxed(&p->attention, 1);
+	}
+}
+
 static void look_at(struct p *p, int64_t now, struct look *l)
 {
 	uint64_t picks = load_relaxed(&p->picks), moved = picks - p->seen.picks;
@@ -185,6 +197,7 @@ static void look_at(struct p *p, int64_t now, struct look *l)
 	}
 	l->aged |= aged;
 	look_at_tired(p, now);
+	look_at_global(p, now);
 	p->seen.moved = moved != 0;
 	p->seen.picks = picks;
 }
