@@ -9,7 +9,7 @@
 
 #include <unistd.h>
 
-enum { ROUNDS = 5, MEMBER_ROUNDS = 30, GUEST_MOST = 10 };
+enum { ROUNDS = 5, MEMBER_ROUNDS = 30, GUEST_MOST = 10, YIELDERS = 300 };
 
 static atomic_bool done;
 static gort_waitgroup loads, waiters;
@@ -76,6 +76,20 @@ static void yielder(void *arg)
 	}
 }
 
+/* The ring, and more than it holds. */
+static void light_yielder(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&done))
+		gort_yield();
+}
+
+static void yielders(void *arg)
+{
+	for (int i = 0; i < YIELDERS; i++)
+		CHECK_EQ(gort_waitgroup_go(&loads, light_yielder, arg), 0);
+}
+
 static int return_at_once(void *arg)
 {
 	(void)arg;
@@ -89,6 +103,17 @@ static void blocker(void *arg)
 	while (!atomic_load(&done)) {
 		gort_blocking(return_at_once, NULL);
 		work();
+	}
+}
+
+/* Both, and the P looks around at each pick. */
+static void yielding_blocker(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&done)) {
+		work();
+		gort_yield();
+		gort_blocking(return_at_once, NULL);
 	}
 }
 
@@ -164,6 +189,24 @@ static void by_slice(int i)
 	burn(i * 3 * GORT_MS);
 }
 
+static void send_once(void *arg)
+{
+	gort_yield();
+	CHECK_EQ(gort_chan_send(arg, NULL), 0);
+	gort_chan_release(arg);
+}
+
+/* runnext. */
+static void by_goroutine(int i)
+{
+	gort_chan *c = gort_chan_make(0, 0);
+
+	(void)i;
+	CHECK_EQ(gort_go(send_once, gort_chan_retain(c)), 0);
+	CHECK_EQ(gort_chan_recv(c, NULL), 0);
+	gort_chan_release(c);
+}
+
 static gort_chan *asks;
 
 /* A plain thread wakes it. */
@@ -184,8 +227,8 @@ static void answer(void *arg)
 	}
 }
 
-static void (*const ways[])(int) = { by_yield,        by_spawn, by_sleep, by_blocking,
-				     by_retaken_call, by_slice, by_guest };
+static void (*const ways[])(int) = { by_yield,        by_spawn, by_sleep,     by_blocking,
+				     by_retaken_call, by_slice, by_goroutine, by_guest };
 enum { WAYS = sizeof ways / sizeof ways[0] };
 
 static void waiter(void *arg)
@@ -235,6 +278,19 @@ TEST(all_get_on_beside_yielders)
 }
 
 // variants: maxprocs
+TEST(all_get_on_beside_hundreds_of_yielders)
+{
+	waiters_beside((const gort_func[]){ yielders, NULL });
+}
+
+// variants: maxprocs
+TEST(all_get_on_beside_blockers_that_yield)
+{
+	waiters_beside((const gort_func[]){ yielding_blocker, yielding_blocker, yielding_blocker,
+					    yielding_blocker, NULL });
+}
+
+// variants: maxprocs
 TEST(all_get_on_beside_blockers)
 {
 	waiters_beside((const gort_func[]){ blocker, blocker, blocker, NULL });
@@ -264,4 +320,99 @@ TEST(all_get_on_beside_all_of_them)
 {
 	waiters_beside(
 		(const gort_func[]){ backlog, talkers, yielder, blocker, computer, giver, NULL });
+}
+
+/* ---- where no more threads can be had */
+
+static int sleep_a_while(void *arg)
+{
+	(void)arg;
+	return usleep(1000);
+}
+
+static void sleeper(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&done))
+		gort_blocking(sleep_a_while, NULL);
+}
+
+static int yield_beside_sleepers(void *arg)
+{
+	for (int i = *(int *)arg; i > 0; i--)
+		CHECK_EQ(gort_waitgroup_go(&loads, sleeper, NULL), 0);
+	CHECK_EQ(gort_sleep(20 * GORT_MS), 0);
+	for (uintptr_t i = 0; i < 2; i++)
+		CHECK_EQ(gort_waitgroup_go(&waiters, waiter, (void *)i), 0);
+	CHECK_EQ(gort_waitgroup_wait(&waiters), 0);
+	atomic_store(&done, true);
+	CHECK_EQ(gort_waitgroup_wait(&loads), 0);
+	return 0;
+}
+
+/* All threads but the caller's come back from the kernel again and again: they give way to the others. */
+TEST_PLAIN(all_get_on_beside_sleepers_that_have_all_threads)
+{
+	for (int n = 1; n < 4; n++) {
+		atomic_store(&done, false);
+		CHECK_EQ(gort_run(yield_beside_sleepers, &n,
+				  &(gort_options){ .maxprocs = 1, .max_threads = n + 1 }),
+			 0);
+	}
+}
+
+static atomic_long steps;
+
+static int count_steps(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&done))
+		atomic_fetch_add(&steps, 1);
+	return 0;
+}
+
+static int compute_by_switch(void *arg)
+{
+	computer(arg);
+	return 0;
+}
+
+static int see_steps(void *arg)
+{
+	long seen;
+
+	(void)arg;
+	usleep(20000); /* its P has gone by then to whom it may go */
+	seen = atomic_load(&steps);
+	while (atomic_load(&steps) == seen)
+		usleep(100);
+	return 0;
+}
+
+static int block_beside_computers(void *arg)
+{
+	gort_task *stays = gort_spawn(count_steps, NULL, NULL);
+	gort_task *leaves =
+		gort_spawn(compute_by_switch, NULL, &(gort_attr){ .preempt = GORT_PREEMPT_SWITCH });
+
+	(void)arg;
+	for (int i = 0; i < ROUNDS; i++) {
+		CHECK_EQ(gort_sleep(30 * GORT_MS), 0);
+		gort_blocking(see_steps, NULL);
+	}
+	atomic_store(&done, true);
+	CHECK_EQ(gort_join(stays, NULL), 0);
+	CHECK_EQ(gort_join(leaves, NULL), 0);
+	return 0;
+}
+
+/* One that was stopped on its thread goes on there by itself, behind whomever it stands in the queue. */
+TEST_PLAIN(stopped_threads_go_on_where_no_thread_can_be_had)
+{
+	for (int most = 3; most < 5; most++) {
+		atomic_store(&done, false);
+		CHECK_EQ(gort_run(block_beside_computers, NULL,
+				  &(gort_options){ .maxprocs = 1, .max_threads = most }),
+			 0);
+	}
 }

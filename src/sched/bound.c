@@ -34,6 +34,25 @@ void gort__global_count(void)
 		      sched.global.count + sched.fresh.count + sched.tired.count);
 }
 
+static void one_more(struct blist *l, const struct g *g)
+{
+	l->bound += g->thread != NULL;
+	store_relaxed(&l->count, l->count + 1);
+	gort__global_count();
+}
+
+/* It will run. */
+static struct g *one_less(struct blist *l, struct g *g)
+{
+	store_relaxed(&l->count, l->count - 1);
+	gort__global_count();
+	if (g->thread) {
+		l->bound--;
+		g->thread->waits = false; /* the caller wakes it */
+	}
+	return g;
+}
+
 void gort__blist_push(struct blist *l, struct g *g)
 {
 	g->next = NULL;
@@ -42,8 +61,7 @@ void gort__blist_push(struct blist *l, struct g *g)
 	else
 		l->head = g;
 	l->tail = g;
-	store_relaxed(&l->count, l->count + 1);
-	gort__global_count();
+	one_more(l, g);
 }
 
 void gort__blist_push_front(struct blist *l, struct g *g)
@@ -52,13 +70,13 @@ void gort__blist_push_front(struct blist *l, struct g *g)
 	l->head = g;
 	if (!l->tail)
 		l->tail = g;
-	store_relaxed(&l->count, l->count + 1);
-	gort__global_count();
+	one_more(l, g);
 }
 
 static void clear(struct blist *l)
 {
 	l->head = l->tail = NULL;
+	l->bound = 0;
 	store_relaxed(&l->count, 0);
 }
 
@@ -76,16 +94,7 @@ static struct g *pop(struct blist *l)
 	l->head = g->next;
 	if (!l->head)
 		l->tail = NULL;
-	store_relaxed(&l->count, l->count - 1);
-	gort__global_count();
-	if (g->thread)
-		g->thread->waits = false; /* the caller wakes it */
-	return g;
-}
-
-static bool first_is_bound(const struct blist *l)
-{
-	return l->head && l->head->thread && l->head->thread->waits;
+	return one_less(l, g);
 }
 
 static bool first_may_run(const struct blist *l)
@@ -126,11 +135,30 @@ struct g *gort__bound_take(struct p *p, bool locals)
 	return from ? pop(from) : NULL;
 }
 
+/* The first of those that are bound: those that any M may run stand aside, for there is none. */
+static struct g *pop_bound(struct blist *l)
+{
+	struct g *before = NULL, *g = l->head;
+
+	if (l->bound == 0)
+		return NULL;
+	for (; !g->thread; g = g->next)
+		before = g;
+	if (!g->thread->waits)
+		return NULL;
+	if (!before)
+		return pop(l);
+	before->next = g->next;
+	if (l->tail == g)
+		l->tail = before;
+	return one_less(l, g);
+}
+
 struct g *gort__bound_any(void)
 {
-	if (first_is_bound(&sched.fresh))
-		return pop(&sched.fresh);
-	return first_is_bound(&sched.tired) ? pop(&sched.tired) : NULL;
+	struct g *g = pop_bound(&sched.fresh);
+
+	return g ? g : pop_bound(&sched.tired);
 }
 
 struct m *gort__bound_give(struct g *g, struct p *p)

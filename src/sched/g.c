@@ -55,7 +55,6 @@ static inline void begin(struct m *m, struct g *g, gort_func fn, void *arg, uint
 	g->thread = NULL;
 	g->thread_locks = g->preempt_off = 0;
 	g->switches = false;
-	g->burnt = 0;
 	g->waiting = NULL;
 	g->waiting_count = 1;
 	store_relaxed(&g->waits.ended, 0);

@@ -289,13 +289,7 @@ bool gort__p_yield(struct m *m)
 		return false;
 	}
 	wait_bound(m);
-	g->burnt += load_relaxed(&m->preempt_burnt);
-	if (g->burnt < sched.slice) {
-		gort__blist_push_front(&sched.tired, g);
-	} else {
-		g->burnt = 0;
-		gort__blist_push(&sched.tired, g);
-	}
+	gort__blist_push(&sched.tired, g);
 	chain = gort__p_place(p);
 	return sleep_until_given(m, chain);
 }
@@ -318,10 +312,18 @@ bool gort__p_back(struct m *m)
 	return back || gort__p_wait(m);
 }
 
+/* Where no other M can be had those that any may run wait for one that comes back: it gives way to them, as
+ * soon as it leaves gort. */
 rare void gort__p_lost(struct m *m)
 {
-	if (!gort__p_holds(m) && !gort__p_back(m))
+	if (gort__p_holds(m))
+		return;
+	if (!gort__p_back(m))
 		gort__stop_here(m);
+	if (gort__spare_to_be_had())
+		return;
+	store_relaxed(&m->preempt_picks, load_relaxed(&m->p->picks));
+	or_acq_rel(&m->asks, ASK_PREEMPT);
 }
 
 struct m *rt_enter_midway(void)

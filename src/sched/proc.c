@@ -13,9 +13,9 @@
  *
  * Fairness without preemption: once in TICKS picks, or when sysmon calls (attention), comes a round: of
  * the deque the oldest, if sysmon found that it has waited 10 ms (serve_oldest), then one of the
- * global queue, then one of the ring, each a pick, before runnext has its way again. So a pair that
- * wakes each other cannot keep the rest away, nor can one of the three the others, however much it has and
- * however often sysmon calls. The k-th oldest of a deque waits k x 10 ms, and 20 ms more, at most
+ * global queue, then one of the ring, then runnext, each a pick. So a pair that wakes each other cannot
+ * keep the rest away, nor can one of the four the others, however much it has and however often sysmon
+ * calls, at each pick if need be. The k-th oldest of a deque waits k x 10 ms, and 20 ms more, at most
  * while goroutines give way at all.
  *
  * Keep talkers together. A wake into an empty runnext calls nobody. A second runnable goroutine
@@ -373,11 +373,13 @@ _Noreturn noinline void gort__stop_here(struct m *m)
 static struct g *global_take(struct p *p, uint32_t most)
 {
 	struct g *batch[GLOBAL_BATCH];
-	uint32_t n, room = RING_SIZE - (uint32_t)ring_len(&p->ring);
+	uint32_t n, room = RING_SIZE - (uint32_t)ring_len(&p->ring) + 1; /* one runs at once */
 	struct g *g;
 
-	if (load_relaxed(&sched.global_count) == 0)
+	if (load_relaxed(&sched.global_count) == 0) {
+		p->others_turn = false;
 		return NULL;
+	}
 	lock_acquire(&sched.lock);
 	if (unlikely(sched.fresh.head || sched.tired.head) &&
 	    (g = gort__bound_take(p, most == 1 && p_has_work(p))) != NULL) {
@@ -449,15 +451,17 @@ static bool timers_wait(void)
 	return gort__timers_next() != OS_FOREVER;
 }
 
-/* The ring's first; but one that has yielded, and is alone there, goes behind those that were spawned, as
- * in pick_for_yield. */
+/* The ring's first; but one that has yielded, and is alone there, goes behind all others, those that were
+ * spawned first, as in pick_for_yield. */
 static struct g *take_from_ring(struct p *p)
 {
-	struct g *g = NULL;
+	struct g *g;
 
-	if (p->yielded && ring_len(&p->ring) <= 1)
-		g = deque_pop(&p->deque);
-	return g ? g : ring_pop(&p->ring);
+	if (p->yielded && ring_len(&p->ring) <= 1) {
+		if ((g = deque_pop(&p->deque)) != NULL || load_relaxed(&p->runnext))
+			return g;
+	}
+	return ring_pop(&p->ring);
 }
 
 static struct g *take_in_round(struct p *p, enum round turn)
@@ -466,6 +470,8 @@ static struct g *take_in_round(struct p *p, enum round turn)
 		return global_take(p, 1);
 	if (turn == ROUND_RING)
 		return take_from_ring(p);
+	if (turn == ROUND_RUNNEXT)
+		return runnext_take(p);
 	if (!load_relaxed(&p->serve_oldest))
 		return NULL;
 	store_relaxed(&p->serve_oldest, 0);
@@ -481,10 +487,14 @@ static struct g *round_take(struct p *p)
 		g = take_in_round(p, p->round++);
 	if (g &&
 	    ((p->round <= ROUND_GLOBAL && load_relaxed(&sched.global_count)) ||
-	     (p->round <= ROUND_RING && ring_len(&p->ring))))
+	     (p->round <= ROUND_RING && ring_len(&p->ring)) ||
+	     (p->round <= ROUND_RUNNEXT && load_relaxed(&p->runnext)))) {
 		p->ticks = 1;
-	else
-		p->round = ROUND_OLDEST;
+		return g;
+	}
+	p->round = ROUND_OLDEST;
+	if (load_relaxed(&p->serve_tired) && load_relaxed(&sched.tired.count))
+		p->ticks = 1; /* it was not their turn (bound.c): one more */
 	return g;
 }
 

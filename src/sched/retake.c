@@ -43,9 +43,8 @@ static struct {
 	uint32_t turn;
 } state;
 
-static void ask(struct m *m, uint64_t picks, uint32_t how, int64_t burnt)
+static void ask(struct m *m, uint64_t picks, uint32_t how)
 {
-	store_relaxed(&m->preempt_burnt, burnt);
 	store_relaxed(&m->preempt_picks, picks);
 	store_release(&m->preempt, how);
 	os_preempt_send(load_relaxed(&m->tid));
@@ -81,9 +80,10 @@ static void computes(struct p *p, struct m *m, bool mostly, struct looked *l)
 	}
 	l->soon |= p->seen.tries++ < TRIES_SOON;
 	asleep = os_thread_asleep(load_relaxed(&m->tid));
-	if (asleep != 0 && !(mostly && (asleep < 0 || p->seen.tries > TRIES_ASLEEP)))
+	p->seen.asleep = asleep == 1 ? p->seen.asleep + 1 : 0;
+	if (asleep != 0 && !(mostly && (asleep < 0 || p->seen.asleep > TRIES_ASLEEP)))
 		return; /* it would be interrupted there */
-	ask(m, p->seen.picks, how, p->seen.burnt);
+	ask(m, p->seen.picks, how);
 	if (p->seen.tries > TRIES_REPAIR)
 		store_relaxed(&m->repair, true);
 }
@@ -94,7 +94,7 @@ static void begins(struct p *p, struct m *m, int64_t now)
 	p->seen.since = p->seen.still_since = now;
 	p->seen.cpu = -1;
 	p->seen.burnt = 0;
-	p->seen.tries = 0;
+	p->seen.tries = p->seen.asleep = 0;
 }
 
 void gort__look_stuck(struct p *p, int64_t now, bool moved, struct looked *l)
@@ -201,7 +201,7 @@ void gort__look_away(int64_t now, struct looked *l)
 		/* Most of the time, not now and then: it may sleep in a loop, and be interrupted. */
 		if (at && went >= passed / 2 && went >= EARLY && !load_relaxed(&m->in_rt) &&
 		    os_thread_asleep(load_relaxed(&m->tid)) != 1)
-			ask(m, 0, PREEMPT_DUE, 0);
+			ask(m, 0, PREEMPT_DUE);
 		store_relaxed(&m->seen_away.cpu, cpu);
 		store_relaxed(&m->seen_away.at, now);
 	}

@@ -186,7 +186,6 @@ struct g {
 	uint32_t preempt_off;   /* owner: depth of gort_preempt_off; PREEMPT_NEVER: for good */
 	bool switches;          /* fixed for one life: it gives way by leaving its stack */
 	bool named;             /* owner: name is set */
-	int64_t burnt;          /* owner: of its slice, till it was last preempted */
 	struct local local;     /* owner */
 	struct under under;     /* owner */
 	struct cxa_globals exceptions; /* owner: while it does not run */
@@ -234,7 +233,8 @@ static inline const char *g_label(const struct g *g, char label[LABEL_SIZE])
  * next. Under sched.lock. See bound.c. */
 struct blist {
 	struct g *head, *tail;
-	uint32_t count;
+	uint32_t count; /* atomic, written under lock */
+	uint32_t bound; /* of these, those with a thread */
 };
 
 /* What whoever runs next on the M does first. */
@@ -296,7 +296,6 @@ struct m {
 	uint32_t preempt;       /* atomic: sysmon has sent a signal: PREEMPT_* */
 	uint64_t preempt_picks; /* atomic: for what it saw there */
 	uint32_t preempt_how;   /* atomic, written by owner: what came last */
-	int64_t preempt_burnt;  /* atomic: what the goroutine had burnt */
 	uint32_t away; /* atomic: enum m_away; written by the owner, or with the P in transition */
 	uint32_t libc_tries; /* owner, in the handler */
 	bool switching;      /* owner: the second signal is on its way */
@@ -318,7 +317,7 @@ struct m {
 #include "sched/timers.h"
 
 /* Who is next when a P looks around: proc.c. */
-enum round { ROUND_OLDEST, ROUND_GLOBAL, ROUND_RING, ROUND_ENDS };
+enum round { ROUND_OLDEST, ROUND_GLOBAL, ROUND_RING, ROUND_RUNNEXT, ROUND_ENDS };
 
 struct p {
 	/* owner, but for runnext and attention */
@@ -359,7 +358,7 @@ struct p {
 		int64_t asked; /* when the clock was read */
 		bool slow;     /* it had gone on by little: soon there was another look */
 		int64_t still_since, tired_since, global_since;
-		uint32_t tries;
+		uint32_t tries, asleep; /* asleep: looks running that found it so */
 	} seen;
 	uint32_t aged; /* atomic: sysmon found its work old: thieves need not wait */
 	/* sched */
