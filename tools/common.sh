@@ -83,14 +83,15 @@ count_ctest()
 	passed=$((total - failed - skipped))
 }
 
-# run_ctest PRESET LOG [OPTION...]: run what was built; sets passed, failed, skipped.
+# run_ctest PRESET LOG [OPTION...]: run what was built, for $most_seconds at most (1500 if unset); sets
+# passed, failed, skipped.
 run_ctest()
 {
 	local preset=$1 log=$2
 
 	shift 2
 	steady "$preset"
-	"${steady[@]}" timeout -k 30 1500 ctest --test-dir "build/$preset" -j "$(jobs_for_tests)" \
+	"${steady[@]}" timeout -k 30 "${most_seconds:-1500}" ctest --test-dir "build/$preset" -j "$(jobs_for_tests)" \
 		--output-on-failure --no-tests=error "$@" </dev/null 2>&1 | tee "$log"
 	count_ctest "$log"
 }
