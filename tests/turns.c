@@ -125,6 +125,34 @@ static void computer(void *arg)
 		work();
 }
 
+static int sleep_a_while(void *arg)
+{
+	(void)arg;
+	return usleep(1000);
+}
+
+static void sleeper(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&done))
+		gort_blocking(sleep_a_while, NULL);
+}
+
+/* Those that only one thread may run. */
+static void locked_yielder(void *arg)
+{
+	gort_lock_thread();
+	yielder(arg);
+	gort_unlock_thread();
+}
+
+static void locked_sleeper(void *arg)
+{
+	gort_lock_thread();
+	sleeper(arg);
+	gort_unlock_thread();
+}
+
 static void given_by_guest(void *arg)
 {
 	(void)arg;
@@ -291,6 +319,12 @@ TEST(all_get_on_beside_blockers_that_yield)
 }
 
 // variants: maxprocs
+TEST(all_get_on_beside_locked_ones)
+{
+	waiters_beside((const gort_func[]){ locked_yielder, locked_yielder, locked_sleeper, NULL });
+}
+
+// variants: maxprocs
 TEST(all_get_on_beside_blockers)
 {
 	waiters_beside((const gort_func[]){ blocker, blocker, blocker, NULL });
@@ -324,41 +358,23 @@ TEST(all_get_on_beside_all_of_them)
 
 /* ---- where no more threads can be had */
 
-static int sleep_a_while(void *arg)
+static int waiters_beside_some(void *fns)
 {
-	(void)arg;
-	return usleep(1000);
-}
-
-static void sleeper(void *arg)
-{
-	(void)arg;
-	while (!atomic_load(&done))
-		gort_blocking(sleep_a_while, NULL);
-}
-
-static int yield_beside_sleepers(void *arg)
-{
-	for (int i = *(int *)arg; i > 0; i--)
-		CHECK_EQ(gort_waitgroup_go(&loads, sleeper, NULL), 0);
-	CHECK_EQ(gort_sleep(20 * GORT_MS), 0);
-	for (uintptr_t i = 0; i < 2; i++)
-		CHECK_EQ(gort_waitgroup_go(&waiters, waiter, (void *)i), 0);
-	CHECK_EQ(gort_waitgroup_wait(&waiters), 0);
-	atomic_store(&done, true);
-	CHECK_EQ(gort_waitgroup_wait(&loads), 0);
+	waiters_beside(fns);
 	return 0;
 }
 
-/* All threads but the caller's come back from the kernel again and again: they give way to the others. */
-TEST_PLAIN(all_get_on_beside_sleepers_that_have_all_threads)
+static void with_few_threads(int most, gort_func *fns)
 {
-	for (int n = 1; n < 4; n++) {
-		atomic_store(&done, false);
-		CHECK_EQ(gort_run(yield_beside_sleepers, &n,
-				  &(gort_options){ .maxprocs = 1, .max_threads = n + 1 }),
-			 0);
-	}
+	atomic_store(&done, false);
+	CHECK_EQ(gort_run(waiters_beside_some, fns,
+			  &(gort_options){ .maxprocs = 1, .max_threads = most }),
+		 0);
+}
+
+TEST_PLAIN(all_get_on_beside_locked_ones_where_no_thread_can_be_had)
+{
+	with_few_threads(5, (gort_func[]){ locked_yielder, computer, computer, NULL });
 }
 
 static atomic_long steps;
@@ -407,6 +423,7 @@ static int block_beside_computers(void *arg)
 }
 
 /* One that was stopped on its thread goes on there by itself, behind whomever it stands in the queue. */
+// not: asan tsan valgrind
 TEST_PLAIN(stopped_threads_go_on_where_no_thread_can_be_had)
 {
 	for (int most = 3; most < 5; most++) {

@@ -135,7 +135,7 @@ struct g *gort__bound_take(struct p *p, bool locals)
 	return from ? pop(from) : NULL;
 }
 
-/* The first of those that are bound: those that any M may run stand aside, for there is none. */
+/* The first of those that are bound: no M is there for those that any may run, or another sees to them. */
 static struct g *pop_bound(struct blist *l)
 {
 	struct g *before = NULL, *g = l->head;
@@ -154,10 +154,15 @@ static struct g *pop_bound(struct blist *l)
 	return one_less(l, g);
 }
 
-struct g *gort__bound_any(void)
+struct g *gort__bound_any(struct p *p)
 {
-	struct g *g = pop_bound(&sched.fresh);
+	struct g *g;
 
+	if (p && load_relaxed(&p->serve_tired) && (g = pop_bound(&sched.tired)) != NULL) {
+		store_relaxed(&p->serve_tired, 0);
+		return g;
+	}
+	g = pop_bound(&sched.fresh);
 	return g ? g : pop_bound(&sched.tired);
 }
 
@@ -180,7 +185,7 @@ void gort__bound_ready(struct g *g)
 
 	lock_acquire(&sched.lock);
 	gort__blist_push(&sched.fresh, g);
-	if (sched.idle_p && (g = gort__bound_any()) != NULL)
+	if (sched.idle_p && (g = gort__bound_any(NULL)) != NULL)
 		m = gort__bound_give(g, gort__p_get());
 	lock_release(&sched.lock);
 	if (!m) {

@@ -104,7 +104,7 @@ static struct m *serve_bound(struct m *chain)
 	struct m *m;
 	struct g *g;
 
-	while (sched.idle_p && (g = gort__bound_any()) != NULL) {
+	while (sched.idle_p && (g = gort__bound_any(NULL)) != NULL) {
 		m = gort__bound_give(g, gort__p_get());
 		m->idle_next = chain;
 		chain = m;
@@ -168,7 +168,7 @@ struct m *gort__p_place(struct p *p)
 		gort__p_put(p);
 	} else if ((m = gort__m_idle_get()) != NULL) {
 		gort__m_give(m, p, false);
-	} else if ((g = gort__bound_any()) != NULL) {
+	} else if ((g = gort__bound_any(p)) != NULL) {
 		m = gort__bound_give(g, p);
 	} else {
 		retire(p);
@@ -312,18 +312,10 @@ bool gort__p_back(struct m *m)
 	return back || gort__p_wait(m);
 }
 
-/* Where no other M can be had those that any may run wait for one that comes back: it gives way to them, as
- * soon as it leaves gort. */
 rare void gort__p_lost(struct m *m)
 {
-	if (gort__p_holds(m))
-		return;
-	if (!gort__p_back(m))
+	if (!gort__p_holds(m) && !gort__p_back(m))
 		gort__stop_here(m);
-	if (gort__spare_to_be_had())
-		return;
-	store_relaxed(&m->preempt_picks, load_relaxed(&m->p->picks));
-	or_acq_rel(&m->asks, ASK_PREEMPT);
 }
 
 struct m *rt_enter_midway(void)

@@ -12,8 +12,7 @@ void gort__m_take(struct m *m, struct p *p); /* on m itself: it holds p, which w
 struct p *gort__m_drop(struct m *m); /* on m itself, in gort: it holds none; gives what it held */
 /* Its goroutine, without a P, gets one. False: the runtime has stopped. */
 bool gort__p_wait(struct m *m);
-/* Others' turn: its goroutine goes into tired, at the front if it has not had its slice yet; its P
- * to others, maybe back to it. */
+/* Others' turn: its goroutine goes into tired, its P to others, maybe back to it. */
 bool gort__p_yield(struct m *m);
 void gort__p_away(struct m *m, enum m_away why); /* give its P up, and go on without */
 /* Under sched.lock: p, which nobody holds, goes to who needs it most. The Ms to wake. */
@@ -33,7 +32,8 @@ void gort__blist_push_front(struct blist *l, struct g *g);
 void gort__blists_clear(void);
 /* Under sched.lock: whose turn it is, after one of p's own (locals) or a free one, or NULL. */
 struct g *gort__bound_take(struct p *p, bool locals);
-struct g *gort__bound_any(void);                      /* under sched.lock: one whose M waits */
+struct g *gort__bound_any(
+	struct p *p); /* under sched.lock: one whose M waits, for p, or an idle one */
 struct m *gort__bound_give(struct g *g, struct p *p); /* under sched.lock: p, to the M of g */
 void gort__bound_go_on(struct m *m, struct g *g); /* on g0: m's P to the M of g, which was taken */
 void gort__bound_parks(struct m *m, struct g *g); /* it leaves its stack, for g0 */

@@ -15,7 +15,7 @@
  * the deque the oldest, if sysmon found that it has waited 10 ms (serve_oldest), then one of the
  * global queue, then one of the ring, then runnext, each a pick. So a pair that wakes each other cannot
  * keep the rest away, nor can one of the four the others, however much it has and however often sysmon
- * calls, at each pick if need be. The k-th oldest of a deque waits k x 10 ms, and 20 ms more, at most
+ * calls, at each pick if need be. The k-th oldest of a deque waits k x 10 ms, and some 30 ms more, at most
  * while goroutines give way at all.
  *
  * Keep talkers together. A wake into an empty runnext calls nobody. A second runnable goroutine
@@ -493,8 +493,9 @@ static struct g *round_take(struct p *p)
 		return g;
 	}
 	p->round = ROUND_OLDEST;
-	if (load_relaxed(&p->serve_tired) && load_relaxed(&sched.tired.count))
-		p->ticks = 1; /* it was not their turn (bound.c): one more */
+	if (load_relaxed(&p->serve_oldest) ||
+	    (load_relaxed(&p->serve_tired) && load_relaxed(&sched.tired.count)))
+		p->ticks = 1; /* sysmon has called meanwhile, or it was not their turn (bound.c) */
 	return g;
 }
 

@@ -317,8 +317,8 @@ static void advance(struct bubble *b)
 	if (next > b->now)
 		store_relaxed(&b->now, next);
 	fire(b);
-	gort__yield(
-		m_self()); /* a timer that concerns nobody, again and again, must not keep others waiting */
+	if (!load_acquire(&b->active)) /* timers that concern nobody must not keep others waiting */
+		gort__yield(m_self());
 }
 
 /* True: all have ended. False: none will run again. */
