@@ -32,8 +32,8 @@ void gort__blist_push_front(struct blist *l, struct g *g);
 void gort__blists_clear(void);
 /* Under sched.lock: whose turn it is, after one of p's own (locals) or a free one, or NULL. */
 struct g *gort__bound_take(struct p *p, bool locals);
-struct g *gort__bound_any(
-	struct p *p); /* under sched.lock: one whose M waits, for p, or an idle one */
+/* Under sched.lock: one whose M waits. For p, or, NULL, for one that idles. */
+struct g *gort__bound_any(struct p *p);
 struct m *gort__bound_give(struct g *g, struct p *p); /* under sched.lock: p, to the M of g */
 void gort__bound_go_on(struct m *m, struct g *g); /* on g0: m's P to the M of g, which was taken */
 void gort__bound_parks(struct m *m, struct g *g); /* it leaves its stack, for g0 */

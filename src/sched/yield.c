@@ -39,6 +39,7 @@ static rare returns_by_jump void yield_bound(struct m *m, struct g *g)
 	    load_relaxed(&p->timers.next) == OS_FOREVER)
 		return;
 	gort__bound_parks(m, g);
+	p->yielded = !g_is_bound(g); /* main for the first time: it will stand in the ring */
 	p->others_turn = true;
 	yield_to(m, g, NULL);
 }
